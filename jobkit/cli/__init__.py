@@ -1,0 +1,60 @@
+"""The command line: one module a verb, loaded when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from types import ModuleType
+
+from jobkit import __version__
+from jobkit.errors import Exit, JobkitError
+
+# In the order in which `jobkit --help` lists them: start work, look at it, prepare it.
+VERBS = ("submit", "launch", "exec", "env", "list", "status", "logs", "wait", "cancel", "rerun", "clean", "validate", "schema")
+
+PYTHON_KEYWORDS = {"exec": "exec_", "list": "list_"}
+
+
+def verb_module(verb: str) -> ModuleType:
+    """Return the module of a verb; `exec` and `list` live in `exec_.py` and `list_.py`."""
+    return importlib.import_module(f"jobkit.cli.{PYTHON_KEYWORDS.get(verb, verb)}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser with every verb."""
+    from rich_argparse import RawDescriptionRichHelpFormatter
+
+    root = argparse.ArgumentParser(prog="jobkit", description=__import__("jobkit").__doc__, allow_abbrev=False)
+    root.add_argument("--version", action="version", version=f"jobkit {__version__}")
+    verbs = root.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in VERBS:
+        module = verb_module(verb)
+        sub = verbs.add_parser(
+            verb,
+            help=module.HELP,
+            description=module.__doc__,
+            formatter_class=RawDescriptionRichHelpFormatter,
+            allow_abbrev=False,
+        )
+        module.add_arguments(sub)
+    return root
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb and return its exit status; every JobkitError becomes one message on stderr."""
+    from jobkit.cli import talk
+
+    try:
+        args = parser().parse_args(argv)
+        return int(verb_module(args.verb).run(args))
+    except JobkitError as error:
+        talk.error(str(error))
+        return error.exit_status
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone (`jobkit logs J | head`); keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
