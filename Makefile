@@ -1,0 +1,59 @@
+# Two commands do everything on a fresh Debian-like machine: `make demo` and `make test`.
+# Environments live under build/, so that nothing of the user's own Python is touched.
+
+PYTHON ?= python3
+DEMO := build/demo
+TEST := build/test
+PIP_FLAGS := --quiet --disable-pip-version-check
+BUILD_TOOLS := "scikit-build-core>=1.1" "nanobind>=2.10" cmake ninja
+SOURCES := pyproject.toml $(shell find jobkit -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
+# Where SIGKILL of a leftover would be too late: the suite itself is bounded.
+PYTEST_FLAGS ?=
+
+.PHONY: demo test check lint format system clean
+.DELETE_ON_ERROR:
+
+demo: $(DEMO)/.installed
+	$(DEMO)/bin/python -m jobkit.native.mlx
+	$(DEMO)/bin/jobkit submit configs/local.yaml --wait --follow
+
+test: lint
+	$(TEST)/bin/pytest $(PYTEST_FLAGS)
+
+check: lint
+	$(TEST)/bin/pytest -m "not slow" $(PYTEST_FLAGS)
+
+lint: $(TEST)/.installed
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/ruff format --check .
+	$(TEST)/bin/mypy
+	$(TEST)/bin/clang-format --dry-run --Werror $(wildcard jobkit/native/src/*.cc jobkit/native/src/*.h)
+	$(TEST)/bin/codespell
+
+format: $(TEST)/.installed
+	$(TEST)/bin/ruff check --fix-only .
+	$(TEST)/bin/ruff format .
+	$(TEST)/bin/clang-format -i $(wildcard jobkit/native/src/*.cc jobkit/native/src/*.h)
+
+$(DEMO)/.installed: $(SOURCES) | system
+	$(call environment,$(DEMO),mlx,docs)
+
+$(TEST)/.installed: $(SOURCES) | system
+	$(call environment,$(TEST),mlx,docs,test,lint)
+
+# $(1): folder of the environment; $(2) and on: extras.
+comma := ,
+extras = $(2)$(if $(3),$(comma)$(3))$(if $(4),$(comma)$(4))$(if $(5),$(comma)$(5))
+define environment
+	test -x $(1)/bin/pip || $(PYTHON) -m venv $(1)
+	$(1)/bin/pip install $(PIP_FLAGS) $(BUILD_TOOLS)
+	PATH="$(abspath $(1))/bin:$$PATH" $(1)/bin/pip install $(PIP_FLAGS) --no-build-isolation ".[$(call extras,$(1),$(2),$(3),$(4),$(5))]"
+	touch $@
+endef
+
+# What a fresh machine may lack. Only root can install it; anyone else is told what to ask for.
+system:
+	@bash tests/system.sh "$(PYTHON)"
+
+clean:
+	rm -rf build

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Make sure that this machine has what a build needs: Python with venv, a C++ compiler and git.
+# As root on a Debian-like system whatever is missing is installed; otherwise it is named.
+set -euo pipefail
+python=${1:-python3}
+
+missing=()
+command -v "$python" >/dev/null || missing+=(python3)
+"$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || missing+=(g++)
+command -v git >/dev/null || missing+=(git)
+# An interpreter of a distribution keeps its headers in a package of its own.
+"$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' \
+  2>/dev/null || missing+=(python3-dev)
+
+[ ${#missing[@]} -eq 0 ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  echo "installing ${missing[*]}" >&2
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+else
+  echo "this machine lacks: ${missing[*]}" >&2
+  echo >&2
+  echo "hint: run as root: apt-get install ${missing[*]}" >&2
+  exit 1
+fi
