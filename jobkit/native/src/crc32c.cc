@@ -13,6 +13,17 @@
 #endif
 #endif
 
+// The two compilers have different names for the processors' CRC extension.
+#if defined(__x86_64__) && defined(__clang__)
+#define JOBKIT_CRC_TARGET "crc32"
+#elif defined(__x86_64__)
+#define JOBKIT_CRC_TARGET "sse4.2"
+#elif defined(__clang__)
+#define JOBKIT_CRC_TARGET "crc"
+#else
+#define JOBKIT_CRC_TARGET "+crc"
+#endif
+
 namespace jobkit {
 namespace {
 
@@ -46,7 +57,8 @@ using Function = uint32_t (*)(const void*, size_t, uint32_t);
 
 #if defined(__x86_64__)
 
-__attribute__((target("sse4.2"))) uint32_t by_instruction(const void* data, size_t n_bytes, uint32_t seed) {
+__attribute__((target(JOBKIT_CRC_TARGET))) uint32_t by_instruction(const void* data, size_t n_bytes,
+                                                                   uint32_t seed) {
   const auto* bytes = static_cast<const uint8_t*>(data);
   uint64_t remainder = ~seed;
   for (; n_bytes >= 8; n_bytes -= 8, bytes += 8) {
@@ -63,13 +75,8 @@ Function choose() { return __builtin_cpu_supports("sse4.2") ? by_instruction : c
 
 #elif defined(__aarch64__)
 
-#if defined(__clang__)
-#define JOBKIT_TARGET_CRC __attribute__((target("crc")))
-#else
-#define JOBKIT_TARGET_CRC __attribute__((target("+crc")))
-#endif
-
-JOBKIT_TARGET_CRC uint32_t by_instruction(const void* data, size_t n_bytes, uint32_t seed) {
+__attribute__((target(JOBKIT_CRC_TARGET))) uint32_t by_instruction(const void* data, size_t n_bytes,
+                                                                   uint32_t seed) {
   const auto* bytes = static_cast<const uint8_t*>(data);
   uint32_t remainder = ~seed;
   for (; n_bytes >= 8; n_bytes -= 8, bytes += 8) {

@@ -117,7 +117,9 @@ struct Format {
   using Key = std::make_signed_t<Bits>;
   static constexpr Bits kMagnitude = std::numeric_limits<Key>::max();
   static constexpr Bits kNan = nan_;
-  static bool is_nan(Bits bits) { return (bits & kMagnitude) > infinity_; }
+  static bool is_any_nan(Bits left, Bits right) {
+    return std::max<Bits>(left & kMagnitude, right & kMagnitude) > infinity_;
+  }
   static Key key(Bits bits) {
     const Key negative = static_cast<Key>(static_cast<Key>(bits) >> (8 * sizeof(Bits) - 1));
     return static_cast<Key>(bits ^ (static_cast<Bits>(negative) & kMagnitude));
@@ -135,7 +137,7 @@ struct FloatExtreme {
   static Lane apply(Lane left, Lane right) {
     const bool take_left = is_max ? F::key(left) > F::key(right) : F::key(left) < F::key(right);
     const Lane extreme = take_left ? left : right;
-    return F::is_nan(left) | F::is_nan(right) ? F::kNan : extreme;
+    return F::is_any_nan(left, right) ? F::kNan : extreme;
   }
 };
 
@@ -178,6 +180,16 @@ void combine(const void* left, const void* right, void* out, size_t count) {
   for (size_t i = 0; i < count; ++i) c[i] = Pair::apply(a[i], b[i]);
 }
 
+// The same without a demand for vector code, which complex numbers' order does not allow.
+template <class Pair>
+void combine_scalar(const void* left, const void* right, void* out, size_t count) {
+  using Lane = typename Pair::Lane;
+  const auto* a = static_cast<const Lane*>(left);
+  const auto* b = static_cast<const Lane*>(right);
+  auto* c = static_cast<Lane*>(out);
+  for (size_t i = 0; i < count; ++i) c[i] = Pair::apply(a[i], b[i]);
+}
+
 // Two parts of a complex number are added as two floats are.
 void combine_complex_sum(const void* left, const void* right, void* out, size_t count) {
   combine<FloatSum<float>>(left, right, out, 2 * count);
@@ -185,15 +197,8 @@ void combine_complex_sum(const void* left, const void* right, void* out, size_t 
 
 template <class Sum, class Max, class Min>
 Combine choose(ReduceOp op) {
-  switch (op) {
-    case ReduceOp::kSum:
-      return combine<Sum>;
-    case ReduceOp::kMax:
-      return combine<Max>;
-    case ReduceOp::kMin:
-      return combine<Min>;
-  }
-  throw std::invalid_argument("unknown reduction " + std::to_string(static_cast<int>(op)));
+  if (op == ReduceOp::kSum) return combine<Sum>;
+  return op == ReduceOp::kMax ? combine<Max> : combine<Min>;
 }
 
 template <class T>
@@ -208,10 +213,12 @@ Combine choose_float(ReduceOp op) {
 
 Combine choose_complex(ReduceOp op) {
   if (op == ReduceOp::kSum) return combine_complex_sum;
-  return choose<ComplexExtreme<true>, ComplexExtreme<true>, ComplexExtreme<false>>(op);
+  return op == ReduceOp::kMax ? combine_scalar<ComplexExtreme<true>> : combine_scalar<ComplexExtreme<false>>;
 }
 
 Combine combine_for(ReduceOp op, Dtype dtype) {
+  if (!is_reduce_op(static_cast<int>(op)))
+    throw std::invalid_argument("unknown reduction " + std::to_string(static_cast<int>(op)));
   switch (dtype) {
     case Dtype::kBool:
       return choose<BoolOr, BoolOr, BoolAnd>(op);
