@@ -1,0 +1,300 @@
+// The bridge to MLX: a jobkit group as a mx.distributed.Group.
+//
+// Compiled on first use against the mlx that is installed (jobkit/native/mlx/build.py) and apart from the
+// engine, which it reaches through the capsules of capi.h. Laziness, streams, compile, vjp, vmap and donation
+// are MLX's own: its primitives allocate the outputs and make the inputs contiguous, then call the methods
+// below, which put the operation on the CPU stream. What is thrown there, MLX raises again in whoever reads
+// the result.
+#include <nanobind/nanobind.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "capi.h"
+#include "dtype.h"
+#include "mlx/backend/cpu/encoder.h"
+#include "mlx/distributed/distributed.h"
+#include "mlx/distributed/distributed_impl.h"
+#include "mlx/mlx.h"
+#include "reduce.h"
+
+namespace nb = nanobind;
+namespace mx = mlx::core;
+
+namespace {
+
+using jobkit::Dtype;
+using jobkit::ReduceOp;
+
+constexpr size_t kErrorBytes = 4096;
+constexpr const char* kApiCapsule = "jobkit.native.c_api";
+constexpr const char* kGroupCapsule = "jobkit.native.group";
+
+// Operations of this process that are inside the engine: what an interrupt has to end.
+std::atomic<int> operations_running{0};
+
+Dtype dtype_of(const mx::array& array) {
+  using Val = mx::Dtype::Val;
+  switch (static_cast<Val>(array.dtype())) {
+    case Val::bool_:
+      return Dtype::kBool;
+    case Val::uint8:
+      return Dtype::kUint8;
+    case Val::uint16:
+      return Dtype::kUint16;
+    case Val::uint32:
+      return Dtype::kUint32;
+    case Val::uint64:
+      return Dtype::kUint64;
+    case Val::int8:
+      return Dtype::kInt8;
+    case Val::int16:
+      return Dtype::kInt16;
+    case Val::int32:
+      return Dtype::kInt32;
+    case Val::int64:
+      return Dtype::kInt64;
+    case Val::float16:
+      return Dtype::kFloat16;
+    case Val::bfloat16:
+      return Dtype::kBfloat16;
+    case Val::float32:
+      return Dtype::kFloat32;
+    case Val::float64:
+      return Dtype::kFloat64;
+    case Val::complex64:
+      return Dtype::kComplex64;
+  }
+  throw std::invalid_argument("[jobkit] this type of MLX array is unknown to the engine");
+}
+
+// One reference to a group of the engine, and the order in which MLX's streams may use it.
+//
+// The engine serves one operation of a group at a time, in an order that must be the same on every rank. MLX
+// gives every operation to its stream's thread, and two streams run in parallel: so each takes a ticket when
+// it is issued, which the program does in the same order everywhere, and waits for its turn. An operation
+// depends only on what was issued before it, hence the waiting has no cycle.
+class Channel {
+ public:
+  // Takes over the caller's reference.
+  Channel(const jobkit_api* api, jobkit_group* group) : api_(api), group_(group) {}
+  ~Channel() { api_->release(group_); }
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+
+  const jobkit_api* api() const { return api_; }
+  jobkit_group* group() const { return group_; }
+
+  // Held while a ticket is taken and its operation enqueued, so that no stream has two in the wrong order.
+  std::mutex& issuing() { return issuing_; }
+
+  uint64_t take_ticket() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return issued_++;
+  }
+
+  void wait_for(uint64_t ticket) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    served_.wait(lock, [&] { return serving_ == ticket; });
+  }
+
+  void finish(uint64_t ticket) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    finished_.insert(ticket);
+    while (finished_.erase(serving_)) ++serving_;
+    served_.notify_all();
+  }
+
+ private:
+  const jobkit_api* api_;
+  jobkit_group* group_;
+  std::mutex issuing_;
+  std::mutex mutex_;
+  std::condition_variable served_;
+  uint64_t issued_ = 0;
+  uint64_t serving_ = 0;
+  std::set<uint64_t> finished_;  // out of turn: operations that MLX dropped before they ran
+};
+
+// The right to one operation, in its turn. It lapses with the task that holds it, should MLX drop that unrun.
+class Ticket {
+ public:
+  explicit Ticket(std::shared_ptr<Channel> channel)
+      : channel_(std::move(channel)), number_(channel_->take_ticket()) {}
+  ~Ticket() { finish(); }
+  Ticket(const Ticket&) = delete;
+  Ticket& operator=(const Ticket&) = delete;
+
+  // Runs `call(channel, error)` in turn; what it reports is thrown.
+  template <class Call>
+  void use(Call&& call) {
+    char error[kErrorBytes] = "";
+    channel_->wait_for(number_);
+    ++operations_running;
+    const int status = call(*channel_, error);
+    --operations_running;
+    finish();
+    if (status != 0) throw std::runtime_error(error);
+  }
+
+ private:
+  void finish() {
+    if (!finished_) channel_->finish(number_);
+    finished_ = true;
+  }
+
+  std::shared_ptr<Channel> channel_;
+  uint64_t number_;
+  bool finished_ = false;
+};
+
+class BridgedGroup : public mx::distributed::detail::GroupImpl {
+ public:
+  BridgedGroup(std::shared_ptr<Channel> channel, double timeout_s)
+      : channel_(std::move(channel)), timeout_s_(timeout_s) {}
+
+  mx::Stream communication_stream(mx::StreamOrDevice stream) override {
+    return mx::to_stream(stream, mx::Device::cpu);
+  }
+
+  int rank() override { return channel_->api()->rank(channel_->group()); }
+  int size() override { return channel_->api()->size(channel_->group()); }
+
+  std::shared_ptr<GroupImpl> split(int color, int key) override {
+    if (color < 0) {
+      throw std::invalid_argument("split: not a color, got " + std::to_string(color) +
+                                  ", expected an integer >= 0");
+    }
+    // MLX's binding calls with the interpreter's lock held; the streams that have to end first may need it.
+    if (PyGILState_Check()) {
+      nb::gil_scoped_release released;
+      return split_now(color, key);
+    }
+    return split_now(color, key);
+  }
+
+  void all_sum(const mx::array& input, mx::array& output, mx::Stream stream) override {
+    all_reduce(ReduceOp::kSum, input, output, stream);
+  }
+  void all_max(const mx::array& input, mx::array& output, mx::Stream stream) override {
+    all_reduce(ReduceOp::kMax, input, output, stream);
+  }
+  void all_min(const mx::array& input, mx::array& output, mx::Stream stream) override {
+    all_reduce(ReduceOp::kMin, input, output, stream);
+  }
+
+  void all_gather(const mx::array& input, mx::array& output, mx::Stream stream) override {
+    dispatch(&input, &output, stream,
+             [in = input.data<void>(), out = output.data<void>(), count = uint64_t(input.size()),
+              dtype = int(dtype_of(input)), timeout_s = timeout_s_](Channel& c, char* error) {
+               return c.api()->all_gather(c.group(), in, out, count, dtype, timeout_s, error, kErrorBytes);
+             });
+  }
+
+  void sum_scatter(const mx::array& input, mx::array& output, mx::Stream stream) override {
+    dispatch(&input, &output, stream,
+             [in = input.data<void>(), out = output.data<void>(), count = uint64_t(output.size()),
+              dtype = int(dtype_of(input)), timeout_s = timeout_s_](Channel& c, char* error) {
+               return c.api()->reduce_scatter(c.group(), int(ReduceOp::kSum), in, out, count, dtype,
+                                              timeout_s, error, kErrorBytes);
+             });
+  }
+
+  void send(const mx::array& input, int destination, mx::Stream stream) override {
+    dispatch(&input, nullptr, stream,
+             [in = input.data<void>(), count = uint64_t(input.size()), dtype = int(dtype_of(input)),
+              destination, timeout_s = timeout_s_](Channel& c, char* error) {
+               return c.api()->send(c.group(), in, count, dtype, destination, 0, timeout_s, error,
+                                    kErrorBytes);
+             });
+  }
+
+  void recv(mx::array& output, int source, mx::Stream stream) override {
+    dispatch(nullptr, &output, stream,
+             [out = output.data<void>(), count = uint64_t(output.size()), dtype = int(dtype_of(output)),
+              source, timeout_s = timeout_s_](Channel& c, char* error) {
+               return c.api()->recv(c.group(), out, count, dtype, source, 0, timeout_s, error, kErrorBytes);
+             });
+  }
+
+ private:
+  void all_reduce(ReduceOp op, const mx::array& input, mx::array& output, mx::Stream stream) {
+    dispatch(
+        &input, &output, stream,
+        [op = int(op), in = input.data<void>(), out = output.data<void>(), count = uint64_t(input.size()),
+         dtype = int(dtype_of(input)), timeout_s = timeout_s_](Channel& c, char* error) {
+          return c.api()->all_reduce(c.group(), op, in, out, count, dtype, timeout_s, error, kErrorBytes);
+        });
+  }
+
+  // Puts `call` on the stream.
+  //
+  // MLX keeps the inputs until the stream has passed this point and, in `eval`, the outputs too. The outputs
+  // of `async_eval` (those carry an event) belong to the program alone, which may drop them while the
+  // operation waits for its peers: those are kept here. Keeping the others would forbid their donation to the
+  // next operation.
+  template <class Call>
+  void dispatch(const mx::array* input, mx::array* output, mx::Stream stream, Call&& call) {
+    auto& encoder = mx::cpu::get_command_encoder(stream);
+    if (input) encoder.set_input_array(*input);
+    if (output) encoder.set_output_array(*output);
+    const bool keep = output && output->event().valid();
+    std::lock_guard<std::mutex> lock(channel_->issuing());
+    encoder.dispatch([ticket = std::make_shared<Ticket>(channel_), call = std::forward<Call>(call),
+                      kept = keep ? output->data_shared_ptr() : nullptr] { ticket->use(call); });
+  }
+
+  std::shared_ptr<GroupImpl> split_now(int color, int key) {
+    jobkit_group* part = nullptr;
+    Ticket(channel_).use([&](Channel& c, char* error) {
+      return c.api()->split(c.group(), color, key, &part, error, kErrorBytes);
+    });
+    return std::make_shared<BridgedGroup>(std::make_shared<Channel>(channel_->api(), part), timeout_s_);
+  }
+
+  std::shared_ptr<Channel> channel_;
+  double timeout_s_;
+};
+
+// What Python holds of a channel: groups that differ in their timeout share its order.
+struct Bridge {
+  std::shared_ptr<Channel> channel;
+
+  Bridge(nb::capsule api_capsule, nb::capsule group_capsule) {
+    auto* api = static_cast<const jobkit_api*>(PyCapsule_GetPointer(api_capsule.ptr(), kApiCapsule));
+    auto* group = static_cast<jobkit_group*>(PyCapsule_GetPointer(group_capsule.ptr(), kGroupCapsule));
+    if (!api || !group) throw nb::python_error();
+    if (api->version != JOBKIT_API_VERSION) {
+      throw std::runtime_error("[jobkit] the bridge to MLX was built for another engine: version " +
+                               std::to_string(JOBKIT_API_VERSION) + ", not " + std::to_string(api->version));
+    }
+    api->retain(group);
+    channel = std::make_shared<Channel>(api, group);
+  }
+};
+
+}  // namespace
+
+NB_MODULE(mlx_group, m) {
+  nb::module_::import_("mlx.core");  // registers Group with nanobind
+  nb::class_<Bridge>(m, "Bridge")
+      .def(nb::init<nb::capsule, nb::capsule>(), nb::arg("api"), nb::arg("group"))
+      .def(
+          "group",
+          [](const Bridge& bridge, double timeout_s) {
+            return mx::distributed::Group(std::make_shared<BridgedGroup>(bridge.channel, timeout_s));
+          },
+          nb::arg("timeout_s") = -1.0);
+  m.def("operations_running", [] { return operations_running.load(); });
+  m.attr("mlx_version") =
+      nb::str((std::to_string(MLX_VERSION_MAJOR) + "." + std::to_string(MLX_VERSION_MINOR) + "." +
+               std::to_string(MLX_VERSION_PATCH))
+                  .c_str());
+}
