@@ -1,0 +1,327 @@
+"""Decide what a spec means here: ranks, commands, limits, one task for each point of a sweep.
+
+Pure: it reads no file, no environment and no clock, and what it returns is data.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobkit.errors import SpecError, complaint
+
+if TYPE_CHECKING:
+    from jobkit.spec.geometry import Geometry
+    from jobkit.spec.model import JobSpec
+
+EXECUTORS = ("local", "slurm", "ssh")
+BASH = "/bin/bash"
+
+# Backends whose group the local executor can form.
+LOCAL_BACKENDS = frozenset({"any", "ring", "none"})
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the ranks of one point of a sweep run; a job without a sweep has one task.
+
+    Attributes:
+        point: Which point, counted from "0"; None without a sweep.
+        values: The values of the point.
+        name: Name of the job at this point.
+        command: Program and arguments, exactly as they are started.
+        shell: The spec said `shell: true`, and the command starts bash.
+        env: Variables for the ranks, over everything inherited.
+    """
+
+    point: str | None
+    values: dict[str, str]
+    name: str
+    command: tuple[str, ...]
+    shell: bool
+    env: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How often a job is started again, by what ended it."""
+
+    preempted: int = 0
+    node_failure: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class SignalSpec:
+    """A signal for the program ahead of the time limit.
+
+    Attributes:
+        name: Without SIG: "USR1".
+        before_s: Seconds ahead of the limit.
+    """
+
+    name: str
+    before_s: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done, with every default decided.
+
+    Attributes:
+        name: Name of the job; of a sweep whose name has values in it, with * in their place.
+        executor: local, slurm or ssh.
+        tasks: One, or one for each point of the sweep.
+        parallel: How many tasks run at once.
+        after: Jobs that must have succeeded first.
+        ranks: `nodes` times `ranks_per_node`.
+        nodes: Machines.
+        ranks_per_node: Ranks on each.
+        cpus_per_rank: CPU cores, or None where it is left open.
+        gpus_per_rank: GPUs.
+        share_gpus: More ranks than devices are allowed.
+        memory_bytes: Memory on each node, or None.
+        backend: One or several names.
+        forward: Names taken from the submitting environment.
+        secrets: The same, never printed.
+        inherit: Start from the submitting environment.
+        python: Absolute path of the interpreter with jobkit on the nodes.
+        workdir: Absolute path of the folder in which ranks start.
+        run_dir: Absolute path of the folder of run folders, or None for the default.
+        snapshot: Run from a copy of workdir.
+        setup: Lines for bash, once on each node.
+        time_s: Time limit of an attempt in seconds, or None.
+        retries: How often to start again.
+        signal: Sent ahead of the time limit, or None.
+        subnet: Network whose addresses are used, or None.
+        ports: First and last port, or None for any.
+        connections_per_ip: TCP connections of the ring for each address.
+        notes: Lines for stderr, such as what a smoke test leaves out.
+    """
+
+    name: str
+    executor: str
+    tasks: tuple[Task, ...]
+    parallel: int
+    after: tuple[str, ...]
+    ranks: int
+    nodes: int
+    ranks_per_node: int
+    cpus_per_rank: int | None
+    gpus_per_rank: int
+    share_gpus: bool
+    memory_bytes: int | None
+    backend: tuple[str, ...]
+    forward: tuple[str, ...]
+    secrets: tuple[str, ...]
+    inherit: bool
+    python: str
+    workdir: str
+    run_dir: str | None
+    snapshot: bool
+    setup: tuple[str, ...]
+    time_s: float | None
+    retries: Retries
+    signal: SignalSpec | None
+    subnet: str | None
+    ports: tuple[int, int] | None
+    connections_per_ip: int
+    notes: tuple[str, ...]
+
+
+def plan(
+    spec: JobSpec,
+    *,
+    cwd: str,
+    executor: str | None = None,
+    ranks: int | None = None,
+    args: Sequence[str] = (),
+    python: str = sys.executable,
+    environ: Mapping[str, str] | None = None,
+) -> Plan:
+    """Return what a spec means on an executor.
+
+    Args:
+        spec: What the file asks for.
+        cwd: Absolute path of the folder of submission, from which relative paths start.
+        executor: In place of the spec's; another one makes it a smoke test.
+        ranks: All ranks, in place of the spec's.
+        args: Appended to the command.
+        python: The interpreter that submits.
+        environ: The submitting environment, of which only the names matter: what is set there already is not
+            set again by a default.
+
+    Raises:
+        SpecError: The executor is unknown or cannot do what the spec asks for; with every reason.
+    """
+    target = executor or spec.executor
+    if target not in EXECUTORS:
+        expected = f"one of {', '.join(EXECUTORS)}"
+        raise SpecError(complaint("--executor", "unknown name", got=target, expected=expected))
+    notes: list[str] = []
+    if target != spec.executor:
+        spec, notes = _smoke_test(spec, target, keep_ranks=ranks is None)
+    _refuse(spec, target)
+    shape = _shape(spec, target, ranks)
+    _refuse_shape(spec, target, shape)
+    return Plan(
+        name=spec.name.fill(dict.fromkeys(spec.name.references(), "*")),
+        executor=target,
+        tasks=_tasks(spec, tuple(args), frozenset(environ or ())),
+        parallel=min(spec.parallel, max(len(spec.sweep), 1)),
+        after=spec.after,
+        ranks=shape.ranks,
+        nodes=shape.nodes,
+        ranks_per_node=shape.ranks_per_node,
+        cpus_per_rank=spec.cpus_per_rank,
+        gpus_per_rank=spec.gpus_per_rank,
+        share_gpus=spec.share_gpus,
+        memory_bytes=spec.memory_bytes,
+        backend=spec.backend,
+        forward=spec.forward,
+        secrets=spec.secrets,
+        inherit=spec.inherit,
+        python=str(Path(cwd, spec.python)) if spec.python else python,
+        workdir=str(Path(cwd, spec.workdir)),
+        run_dir=str(Path(cwd, spec.run_dir)) if spec.run_dir else None,
+        snapshot=spec.snapshot,
+        setup=spec.setup,
+        time_s=spec.time_s,
+        retries=Retries(spec.retries.preempted, spec.retries.node_failure, spec.retries.failed),
+        signal=SignalSpec(spec.signal.name, spec.signal.before_s) if spec.signal else None,
+        subnet=spec.network.subnet,
+        ports=spec.network.ports,
+        connections_per_ip=spec.ring.connections_per_ip,
+        notes=tuple(notes),
+    )
+
+
+def _smoke_test(spec: JobSpec, target: str, *, keep_ranks: bool) -> tuple[JobSpec, list[str]]:
+    """Return the spec without what describes the machine it was written for, and what to say about it."""
+    fields = type(spec).model_fields
+    machine = ("nodes", "gpus_per_rank", "memory_bytes", "cpus_per_rank", "setup", "signal")
+    left_out = {name for name in machine if getattr(spec, name) != fields[name].default}
+    changes = {name: fields[name].default for name in left_out}
+    notes = []
+    if left_out:
+        names = ", ".join(fields[name].alias or name for name in machine if name in left_out)
+        notes.append(f"smoke test on {target} instead of {spec.executor}: {names} left out")
+    if not keep_ranks or spec.ranks is not None:
+        changes["ranks_per_node"] = None  # the total is what counts on one node
+    here = _backends_here(spec.backend, target)
+    if here != spec.backend:
+        notes.append(
+            f"warning: backend {', '.join(spec.backend)} cannot run on {target}, {', '.join(here)} instead"
+        )
+        changes["backend"] = here
+    return spec.model_copy(update=changes), notes
+
+
+def _backends_here(backend: tuple[str, ...], target: str) -> tuple[str, ...]:
+    """Return the backends with ring in place of each that the executor cannot give."""
+    if target != "local":
+        return backend
+    return tuple(dict.fromkeys(name if name in LOCAL_BACKENDS else "ring" for name in backend))
+
+
+def _refuse(spec: JobSpec, target: str) -> None:
+    """Refuse every key that the executor would have to ignore."""
+    found = (
+        _refused_locally(spec) if target == "local" else _refused_over_ssh(spec) if target == "ssh" else []
+    )
+    if found:
+        raise SpecError("\n".join(found))
+
+
+def _refused_locally(spec: JobSpec) -> list[str]:
+    found = []
+    for name in spec.backend:
+        if name not in LOCAL_BACKENDS:
+            text = "executor local cannot run it in this version"
+            found.append(complaint(spec.where("backend"), text, got=name, expected="any, ring or none"))
+    if spec.memory_bytes is not None:
+        text = "executor local cannot limit memory"
+        found.append(complaint(spec.where("memory"), text, expected="no memory, or another executor"))
+    if spec.signal is not None and spec.time_s is None:
+        text = "executor local has no time limit to be ahead of"
+        found.append(complaint(spec.where("signal"), text, expected="time as well, or no signal"))
+    if spec.mpi.args:
+        text = "executor local starts no mpirun in this version"
+        found.append(complaint(spec.where("mpi"), text, expected="no mpi section"))
+    return found
+
+
+def _refused_over_ssh(spec: JobSpec) -> list[str]:
+    if spec.ssh.hosts:
+        return []
+    if spec.ssh.hostfile:
+        text = "the hostfile is not read in this version"
+        return [complaint(spec.where("ssh"), text, got=spec.ssh.hostfile, expected="ssh.hosts")]
+    return [complaint(spec.where("executor"), "executor ssh needs hosts", expected="ssh: {hosts: [h1, h2]}")]
+
+
+def _shape(spec: JobSpec, target: str, ranks: int | None) -> Geometry:
+    from jobkit.spec.geometry import geometry
+    from jobkit.spec.wrong import Wrong
+
+    hosts = len(spec.ssh.hosts) if target == "ssh" else None
+    total = spec.ranks if ranks is None else ranks
+    if total is not None and total < 1:
+        raise SpecError(complaint("-n", "not a count", got=total, expected="an integer >= 1"))
+    try:
+        return geometry(total, spec.nodes, spec.ranks_per_node, hosts=hosts)
+    except Wrong as wrong:
+        where = "-n" if ranks is not None else spec.where("ranks")
+        raise SpecError(complaint(where, wrong.wrong, got=wrong.got, expected=wrong.expected)) from None
+
+
+def _refuse_shape(spec: JobSpec, target: str, shape: Geometry) -> None:
+    if target == "local" and shape.nodes > 1:
+        text = "executor local has one node"
+        raise SpecError(
+            complaint(spec.where("nodes"), text, got=shape.nodes, expected="1, or another executor")
+        )
+    if target == "ssh" and shape.nodes > len(spec.ssh.hosts):
+        text = "more nodes than ssh.hosts"
+        raise SpecError(
+            complaint(spec.where("nodes"), text, got=shape.nodes, expected=f"at most {len(spec.ssh.hosts)}")
+        )
+
+
+def _tasks(spec: JobSpec, args: tuple[str, ...], inherited: frozenset[str]) -> tuple[Task, ...]:
+    defaults = _default_variables(spec, inherited)
+    if not spec.sweep:
+        return (_task(spec, None, {}, args, defaults),)
+    return tuple(_task(spec, str(index), point, args, defaults) for index, point in enumerate(spec.sweep))
+
+
+def _default_variables(spec: JobSpec, inherited: frozenset[str]) -> dict[str, str]:
+    """Return OMP_NUM_THREADS, unless something else sets it."""
+    elsewhere = {*spec.env, *spec.forward, *spec.secrets} | (inherited if spec.inherit else set())
+    if spec.cpus_per_rank is None or "OMP_NUM_THREADS" in elsewhere:
+        return {}
+    return {"OMP_NUM_THREADS": str(spec.cpus_per_rank)}
+
+
+def _task(
+    spec: JobSpec, point: str | None, values: dict[str, str], args: tuple[str, ...], defaults: dict[str, str]
+) -> Task:
+    words = tuple(word.fill(values) for word in spec.run)
+    return Task(
+        point=point,
+        values=values,
+        name=spec.name.fill(values),
+        command=_shell_command(words[0], args) if spec.shell else words + args,
+        shell=spec.shell,
+        env=defaults | {name: value.fill(values) for name, value in spec.env.items()},
+    )
+
+
+def _shell_command(text: str, args: tuple[str, ...]) -> tuple[str, ...]:
+    """Return bash with the text; arguments go to its last line as "$@", so that no quoting is needed."""
+    if not args:
+        return (BASH, "-c", text)
+    return (BASH, "-c", text.rstrip() + ' "$@"', "bash", *args)
