@@ -22,7 +22,8 @@
 #include "mlx/backend/cpu/encoder.h"
 #include "mlx/distributed/distributed.h"
 #include "mlx/distributed/distributed_impl.h"
-#include "mlx/mlx.h"
+#include "mlx/utils.h"
+#include "mlx/version.h"
 #include "reduce.h"
 
 namespace nb = nanobind;
@@ -132,11 +133,13 @@ class Ticket {
   Ticket(const Ticket&) = delete;
   Ticket& operator=(const Ticket&) = delete;
 
+  void wait() { channel_->wait_for(number_); }
+
   // Runs `call(channel, error)` in turn; what it reports is thrown.
   template <class Call>
   void use(Call&& call) {
     char error[kErrorBytes] = "";
-    channel_->wait_for(number_);
+    wait();
     ++operations_running;
     const int status = call(*channel_, error);
     --operations_running;
@@ -155,10 +158,16 @@ class Ticket {
   bool finished_ = false;
 };
 
+void check_color(int color) {
+  if (color >= 0) return;
+  throw std::invalid_argument("split: not a color, got " + std::to_string(color) +
+                              ", expected an integer >= 0");
+}
+
 class BridgedGroup : public mx::distributed::detail::GroupImpl {
  public:
-  BridgedGroup(std::shared_ptr<Channel> channel, double timeout_s)
-      : channel_(std::move(channel)), timeout_s_(timeout_s) {}
+  BridgedGroup(std::shared_ptr<Channel> channel, double timeout_s, int tag)
+      : channel_(std::move(channel)), timeout_s_(timeout_s), tag_(tag) {}
 
   mx::Stream communication_stream(mx::StreamOrDevice stream) override {
     return mx::to_stream(stream, mx::Device::cpu);
@@ -168,10 +177,7 @@ class BridgedGroup : public mx::distributed::detail::GroupImpl {
   int size() override { return channel_->api()->size(channel_->group()); }
 
   std::shared_ptr<GroupImpl> split(int color, int key) override {
-    if (color < 0) {
-      throw std::invalid_argument("split: not a color, got " + std::to_string(color) +
-                                  ", expected an integer >= 0");
-    }
+    check_color(color);
     // MLX's binding calls with the interpreter's lock held; the streams that have to end first may need it.
     if (PyGILState_Check()) {
       nb::gil_scoped_release released;
@@ -210,8 +216,8 @@ class BridgedGroup : public mx::distributed::detail::GroupImpl {
   void send(const mx::array& input, int destination, mx::Stream stream) override {
     dispatch(&input, nullptr, stream,
              [in = input.data<void>(), count = uint64_t(input.size()), dtype = int(dtype_of(input)),
-              destination, timeout_s = timeout_s_](Channel& c, char* error) {
-               return c.api()->send(c.group(), in, count, dtype, destination, 0, timeout_s, error,
+              destination, tag = tag_, timeout_s = timeout_s_](Channel& c, char* error) {
+               return c.api()->send(c.group(), in, count, dtype, destination, tag, timeout_s, error,
                                     kErrorBytes);
              });
   }
@@ -219,8 +225,8 @@ class BridgedGroup : public mx::distributed::detail::GroupImpl {
   void recv(mx::array& output, int source, mx::Stream stream) override {
     dispatch(nullptr, &output, stream,
              [out = output.data<void>(), count = uint64_t(output.size()), dtype = int(dtype_of(output)),
-              source, timeout_s = timeout_s_](Channel& c, char* error) {
-               return c.api()->recv(c.group(), out, count, dtype, source, 0, timeout_s, error, kErrorBytes);
+              source, tag = tag_, timeout_s = timeout_s_](Channel& c, char* error) {
+               return c.api()->recv(c.group(), out, count, dtype, source, tag, timeout_s, error, kErrorBytes);
              });
   }
 
@@ -256,14 +262,52 @@ class BridgedGroup : public mx::distributed::detail::GroupImpl {
     Ticket(channel_).use([&](Channel& c, char* error) {
       return c.api()->split(c.group(), color, key, &part, error, kErrorBytes);
     });
-    return std::make_shared<BridgedGroup>(std::make_shared<Channel>(channel_->api(), part), timeout_s_);
+    return std::make_shared<BridgedGroup>(std::make_shared<Channel>(channel_->api(), part), timeout_s_, tag_);
   }
 
   std::shared_ptr<Channel> channel_;
   double timeout_s_;
+  int tag_;  // of send and recv, whose MLX signatures have none
 };
 
-// What Python holds of a channel: groups that differ in their timeout share its order.
+// A group of one. MLX never calls its operations: there they return their input, and send and recv raise.
+class GroupOfOne : public mx::distributed::detail::GroupImpl {
+ public:
+  mx::Stream communication_stream(mx::StreamOrDevice stream) override {
+    return mx::to_stream(stream, mx::Device::cpu);
+  }
+  int rank() override { return 0; }
+  int size() override { return 1; }
+  std::shared_ptr<GroupImpl> split(int color, int) override {
+    check_color(color);
+    return std::make_shared<GroupOfOne>();
+  }
+  void all_sum(const mx::array&, mx::array&, mx::Stream) override { refuse(); }
+  void all_max(const mx::array&, mx::array&, mx::Stream) override { refuse(); }
+  void all_min(const mx::array&, mx::array&, mx::Stream) override { refuse(); }
+  void all_gather(const mx::array&, mx::array&, mx::Stream) override { refuse(); }
+  void sum_scatter(const mx::array&, mx::array&, mx::Stream) override { refuse(); }
+  void send(const mx::array&, int, mx::Stream) override { refuse(); }
+  void recv(mx::array&, int, mx::Stream) override { refuse(); }
+
+ private:
+  [[noreturn]] static void refuse() { throw std::runtime_error("[jobkit] a group of one has no peers"); }
+};
+
+// A turn for operations that Python itself gives to the engine, between those of MLX's streams.
+struct PythonTurn {
+  std::shared_ptr<Channel> channel;
+  std::unique_ptr<Ticket> ticket;
+
+  void enter() {
+    ticket = std::make_unique<Ticket>(channel);
+    nb::gil_scoped_release released;
+    ticket->wait();
+  }
+  void exit() { ticket.reset(); }
+};
+
+// What Python holds of a channel. The groups made from one share its order.
 struct Bridge {
   std::shared_ptr<Channel> channel;
 
@@ -288,10 +332,15 @@ NB_MODULE(mlx_group, m) {
       .def(nb::init<nb::capsule, nb::capsule>(), nb::arg("api"), nb::arg("group"))
       .def(
           "group",
-          [](const Bridge& bridge, double timeout_s) {
-            return mx::distributed::Group(std::make_shared<BridgedGroup>(bridge.channel, timeout_s));
+          [](const Bridge& bridge, double timeout_s, int tag) {
+            return mx::distributed::Group(std::make_shared<BridgedGroup>(bridge.channel, timeout_s, tag));
           },
-          nb::arg("timeout_s") = -1.0);
+          nb::arg("timeout_s") = -1.0, nb::arg("tag") = 0)
+      .def("turn", [](const Bridge& bridge) { return PythonTurn{bridge.channel, nullptr}; });
+  nb::class_<PythonTurn>(m, "Turn")
+      .def("__enter__", &PythonTurn::enter)
+      .def("__exit__", [](PythonTurn& turn, nb::args) { turn.exit(); });
+  m.def("group_of_one", [] { return mx::distributed::Group(std::make_shared<GroupOfOne>()); });
   m.def("operations_running", [] { return operations_running.load(); });
   m.attr("mlx_version") =
       nb::str((std::to_string(MLX_VERSION_MAJOR) + "." + std::to_string(MLX_VERSION_MINOR) + "." +
