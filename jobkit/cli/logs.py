@@ -1,0 +1,68 @@
+"""Show what the ranks of a job have written: its standard output there, its standard error here."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jobkit.jobs.find import Found
+    from jobkit.jobs.follow import Follower
+
+HELP = "show what the ranks of a job have written"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `logs` takes."""
+    add = parser.add_argument
+    add("job", metavar="JOB", help="id, beginning of one, last, or ID/POINT")
+    add("--rank", metavar="R", type=int, help="one rank alone")
+    add("--attempt", metavar="K", type=int, help="one attempt (default: the latest)")
+    add("--follow", action="store_true", help="go on until the job has ended; ^C leaves it alone")
+    add("--stderr", action="store_true", help="standard error alone, on standard output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pass on the bytes of the ranks; with a prefix where there are several."""
+    from jobkit.cli import watching
+    from jobkit.jobs import find, follow
+
+    found = find.one(args.job, os.environ)
+    streams = (follow.ERR,) if args.stderr else (follow.OUT, follow.ERR)
+    sinks = {follow.OUT: follow.Sink(watching.to_stream(follow.OUT))}
+    sinks[follow.ERR] = follow.Sink(watching.to_stream(follow.OUT if args.stderr else follow.ERR))
+    choice = follow.Choice(found.point, args.rank, streams, args.attempt)
+    whole = find.Found(found.id, found.folder)
+    _check(whole, choice.rank, choice.attempt)
+    _pass_on(found, follow.Follower(found.folder, choice, sinks), until_ended=args.follow)
+    return 0
+
+
+def _check(found: Found, rank: int | None, attempt: int | None) -> None:
+    """Refuse a rank or an attempt that the job does not have."""
+    from jobkit.errors import SpecError, complaint
+    from jobkit.jobs import watch
+
+    known = watch.look(found)
+    size = max(len(task.ranks) for task in known.tasks)
+    if rank is not None and not 0 <= rank < size:
+        raise SpecError(complaint("--rank", "no such rank", got=rank, expected=f"0 to {size - 1}"))
+    if attempt is not None and not 1 <= attempt <= known.attempt:
+        expected = f"1 to {known.attempt}" if known.attempt else "none: it has not started"
+        raise SpecError(complaint("--attempt", "no such attempt", got=attempt, expected=expected))
+
+
+def _pass_on(found: Found, follower: Follower, *, until_ended: bool) -> None:
+    from jobkit.jobs import watch
+    from jobkit.jobs.find import Found
+    from jobkit.jobs.record import ENDED
+
+    whole = Found(found.id, found.folder)  # the follower picks the point
+    if not until_ended:
+        follower.pump(watch.look(whole), to_the_end=True)
+        return
+    watch.until_ended(
+        [found],
+        on_look=lambda _, seen: follower.pump(watch.look(whole), to_the_end=seen.state in ENDED),
+    )

@@ -1,0 +1,72 @@
+"""Submit a job again, as a new job.
+
+The same spec with the same options is read again, and --set comes on top; what it takes from the environment
+is taken from today's. With --as-it-was the plan is the old job's, to the letter; secrets and forwarded
+variables are taken from the environment again, since they are not kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jobkit.cli.sending import Wish
+    from jobkit.jobs.find import Found
+    from jobkit.plan import Plan
+
+HELP = "submit a job again"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `rerun` takes."""
+    from jobkit.cli import submit
+
+    parser.add_argument("job", metavar="JOB", help="id, beginning of one, or last")
+    parser.add_argument("--as-it-was", action="store_true", help="the old plan, not the spec read again")
+    submit.add_shared(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Send the old wish once more."""
+    from jobkit.cli import sending, submit
+    from jobkit.errors import SpecError
+    from jobkit.jobs import find
+
+    found = find.one(args.job, os.environ)
+    if found.point is not None:
+        raise SpecError(f"JOB: a sweep is run again as a whole, got {args.job!r}")
+    if args.as_it_was and args.overrides:
+        raise SpecError("--set: changes the plan, and --as-it-was keeps it; use one of them")
+    wish = _wish(found, tuple(args.overrides))
+    plan = _old_plan(found) if args.as_it_was else sending.planned(wish, dict(os.environ))
+    return submit.submit_all([(wish, plan)], args)
+
+
+def _wish(found: Found, overrides: tuple[str, ...]) -> Wish:
+    from jobkit.cli.sending import Wish
+    from jobkit.errors import SpecError
+    from jobkit.jobs import folder, record
+
+    try:
+        origin = record.read(found.folder).origin
+        text = (found.folder / folder.SPEC).read_text()
+    except (OSError, record.UnreadableError) as error:
+        raise SpecError(f"job {found.id}: {error}") from error
+    overrides = (*origin.overrides, *overrides)
+    return Wish(origin.source, text, origin.cwd, origin.executor, origin.ranks, overrides, origin.args)
+
+
+def _old_plan(found: Found) -> Plan:
+    from dataclasses import replace
+
+    from jobkit.errors import SpecError
+    from jobkit.jobs import folder, plan_file
+
+    try:
+        plan = plan_file.loads((found.folder / folder.PLAN).read_text())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SpecError(f"job {found.id}: its plan cannot be read: {error}") from error
+    # The program as it was lies in the old job's copy.
+    return replace(plan, workdir=str(found.folder / folder.SNAPSHOT)) if plan.snapshot else plan

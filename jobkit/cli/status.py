@@ -1,0 +1,88 @@
+"""Show a job: its state, its ranks, and how it ended."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jobkit.jobs.find import Found
+    from jobkit.jobs.record import RankRecord, Record, TaskRecord
+
+HELP = "show a job"
+_RANKS = ("RANK", "HOST", "PID", "EXIT", "STARTED", "ENDED")
+_POINTS = ("POINT", "VALUES", "STATE", "ATTEMPT", "EXIT")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `status` takes."""
+    parser.add_argument("job", metavar="JOB", help="id, beginning of one, last, or ID/POINT")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what is true about a job now."""
+    from jobkit.cli import tables
+    from jobkit.jobs import find, record, watch
+
+    found = find.one(args.job, os.environ)
+    known = watch.look(found)
+    if args.json:
+        tables.print_json(record.status_json(known))
+    else:
+        _print(found, known)
+    return 0
+
+
+def _print(found: Found, known: Record) -> None:
+    from jobkit.cli import tables
+
+    lines = {
+        "job": known.id,
+        "name": known.name,
+        "executor": known.executor,
+        "state": known.state + (f" ({known.reason})" if known.reason else ""),
+        "exit": f"{known.exit.status} ({known.exit.kind})" if known.exit else None,
+        "attempt": str(known.attempt) if known.attempt > 1 else None,
+        "created": known.created,
+        "started": known.started,
+        "ended": known.ended,
+        "folder": str(found.folder),
+    }
+    for name, value in lines.items():
+        if value is not None:
+            print(f"{name:9} {value}")
+    print()
+    if known.is_sweep:
+        tables.print_table(_POINTS, [_point(task) for task in known.tasks])
+    else:
+        tables.print_table(_RANKS, [_rank(rank) for rank in known.tasks[0].ranks])
+        _print_last_lines(found, known)
+
+
+def _print_last_lines(found: Found, known: Record) -> None:
+    from dataclasses import replace
+
+    from jobkit.jobs import junit
+
+    lines = junit.failed_lines(found.folder, replace(known.tasks[0], point=found.point))
+    if known.exit and lines:
+        print(f"\nlast lines of standard error of rank {known.exit.rank}:")
+        for line in lines:
+            print(f"  {line}")
+
+
+def _point(task: TaskRecord) -> tuple[str, ...]:
+    values = " ".join(f"{name}={value}" for name, value in task.values.items())
+    told = task.exit.kind if task.exit else ""
+    return task.point or "", values, task.state, str(task.attempt), told
+
+
+def _rank(rank: RankRecord) -> tuple[str, ...]:
+    from jobkit.jobs import exits
+
+    told = exits.kind(rank.status, rank.signal) if rank.status is not None else ""
+    told += " (ended with the job)" if rank.ended_by_jobkit else ""
+    pid = "" if rank.pid is None else str(rank.pid)
+    return str(rank.rank), rank.host or "", pid, told, rank.started or "", rank.ended or ""

@@ -1,0 +1,122 @@
+"""Submit specs: to Slurm, SSH or this machine, as each says.
+
+Prints the id of each job. Without --wait or --follow the jobs run on by themselves; with --wait, ^C and TERM
+cancel them, and the exit status is that of the rank that failed first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jobkit.cli.sending import Wish
+    from jobkit.jobs.find import Found
+    from jobkit.plan import Plan
+
+HELP = "submit specs, and print the ids of the jobs"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `submit` takes."""
+    from jobkit.cli import dashes
+
+    parser.usage = "jobkit submit SPEC... [options] [-- ARGS]"
+    add = parser.add_argument
+    add(
+        "specs",
+        metavar="SPEC",
+        nargs="+",
+        help="YAML file; several are a suite",
+    )
+    add("--executor", metavar="E", help="local, slurm or ssh; if not the spec's own, this is a smoke test")
+    add("-n", dest="ranks", metavar="TOTAL", type=int, help="ranks in total")
+    add_shared(parser)
+    dashes.keep_apart(parser)
+
+
+def add_shared(parser: argparse.ArgumentParser) -> None:
+    """Declare what `submit` and `rerun` both take."""
+    add = parser.add_argument
+    add("--set", dest="overrides", metavar="A.B=VALUE", action="append", default=[], help="change the spec")
+    add("--dry-run", action="store_true", help="print what would be sent, and stop")
+    add("--id", metavar="ID", help="the job's id (default: time, name and four characters)")
+    add("--wait", action="store_true", help="wait for the end; exit with the job's status")
+    add("--follow", action="store_true", help="pass on what the ranks write, until the end")
+    add("--json", action="store_true", help="print events, a line of JSON each")
+    add("--junit", metavar="FILE", help="write a JUnit report at the end (implies --wait)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Submit every spec; with --wait or --follow, watch the jobs."""
+    from jobkit.cli import sending
+    from jobkit.errors import SpecError
+    from jobkit.spec import read_text
+
+    if args.id and len(args.specs) > 1:
+        raise SpecError("--id: names one job, got several specs")
+    cwd = str(Path.cwd())
+    options = (args.executor, args.ranks, tuple(args.overrides), args.args)
+    wishes = [sending.Wish(spec, read_text(spec), cwd, *options) for spec in args.specs]
+    plans = sending.all_planned(wishes, dict(os.environ))
+    return submit_all(list(zip(wishes, plans, strict=True)), args)
+
+
+def submit_all(work: list[tuple[Wish, Plan]], args: argparse.Namespace) -> int:
+    """Show what would be sent, or send it and watch the jobs, as the arguments say."""
+    from jobkit.cli import watching
+
+    if args.dry_run:
+        return _show(work, args)
+    jobs: list[Found] = []
+    wait = args.wait or args.junit is not None
+
+    def body() -> int:
+        status = _send_all(work, args, jobs)
+        if not jobs or not (wait or args.follow):
+            return status
+        ended = watching.to_the_end(jobs, with_output=args.follow, as_json=args.json, junit_file=args.junit)
+        return status or ended
+
+    return watching.owning(jobs, body, args.junit) if wait else body()
+
+
+def _send_all(work: list[tuple[Wish, Plan]], args: argparse.Namespace, jobs: list[Found]) -> int:
+    """Send what can be sent; return the status of the first that could not, or raise it if it is alone."""
+    from jobkit.cli import sending, talk, watching
+    from jobkit.errors import JobkitError
+
+    environ, status = dict(os.environ), 0
+    for wish, plan in work:
+        try:
+            submission = sending.prepared(wish, plan, args.id, environ)
+            jobs.append(sending.announced(submission))
+            sending.send(wish, submission, environ)
+        except JobkitError as error:
+            if len(work) == 1:
+                raise
+            talk.error(f"{wish.source}: {error}")
+            jobs[:] = [job for job in jobs if (job.folder / "record.json").exists()]
+            status = status or error.exit_status
+            continue
+        if args.json:
+            watching.emit("submitted", id=jobs[-1].id, run_dir=str(jobs[-1].folder))
+        else:
+            print(jobs[-1].id, flush=True)
+    return status
+
+
+def _show(work: list[tuple[Wish, Plan]], args: argparse.Namespace) -> int:
+    import json
+
+    from jobkit.cli import sending, talk
+    from jobkit.jobs.submission import to_json
+
+    for wish, plan in work:
+        submission = sending.prepared(wish, plan, args.id, dict(os.environ))
+        for note in submission.notes:
+            talk.say(f"jobkit: {note}")
+        print(json.dumps(to_json(submission), ensure_ascii=False) if args.json else str(submission).rstrip())
+    return 0

@@ -1,0 +1,23 @@
+"""Ask for a job to be cancelled."""
+
+from __future__ import annotations
+
+import signal
+
+from jobkit.jobs import folder, process, watch
+from jobkit.jobs.find import Found
+from jobkit.jobs.record import ENDED, Record
+
+
+def request(found: Found) -> Record:
+    """Leave a request for the job's keeper and wake it; return what is known about the job.
+
+    A job that has ended is left as it is. The keeper looks for requests by itself, too, so a request also
+    reaches one that is just starting or that runs on another machine.
+    """
+    known = watch.look(found)
+    if known.state not in ENDED:
+        (folder.task_folder(found.folder, found.point) / folder.CANCEL).touch(mode=0o600)
+        if known.keeper is not None:
+            process.send(known.keeper, signal.SIGUSR1)
+    return known

@@ -1,0 +1,74 @@
+"""What a job's ranks find in their environment, and how it gets there without touching a disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from jobkit.env.scrub import scrub
+from jobkit.errors import SpecError, complaint
+
+# What `inherit: false` starts from.
+MINIMUM = ("PATH", "HOME", "USER", "LANG")
+
+
+def check(wanted: Mapping[str, Iterable[str]], environ: Mapping[str, str]) -> None:
+    """Complain about every name that the submitting environment lacks.
+
+    Args:
+        wanted: The names under each key of the spec.
+
+    Raises:
+        SpecError: Some are not set; the text names all of them.
+    """
+    missing = [(key, name) for key, names in wanted.items() for name in names if name not in environ]
+    if missing:
+        wrong = "not set in the submitting environment"
+        raise SpecError("\n".join(complaint(key, wrong, got=name) for key, name in missing))
+
+
+def taken(key: str, names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the named variables of the submitting environment.
+
+    Args:
+        key: The key of the spec that names them, `forward` or `secrets`.
+
+    Raises:
+        SpecError: Some are not set.
+    """
+    names = tuple(names)
+    check({key: names}, environ)
+    return {name: environ[name] for name in names}
+
+
+def of_keeper(
+    environ: Mapping[str, str], forward: Mapping[str, str], secrets: Iterable[str]
+) -> dict[str, str]:
+    """Return the environment that the keeper is started with: the job's, without its secrets."""
+    return scrub(environ, tuple(secrets)) | dict(forward)
+
+
+def of_ranks(keeper: Mapping[str, str], *, inherit: bool) -> dict[str, str]:
+    """Return what the ranks start from, given the keeper's environment."""
+    return dict(keeper) if inherit else {name: keeper[name] for name in MINIMUM if name in keeper}
+
+
+def overlay(forward: Mapping[str, str], env: Mapping[str, str], secrets: Mapping[str, str]) -> dict[str, str]:
+    """Return what is laid over the environment that `setup` left."""
+    return {**forward, **env, **secrets}
+
+
+def dump_secrets(values: Mapping[str, str]) -> bytes:
+    """Return the content of the file `secrets`."""
+    return (json.dumps(dict(values), indent=1) + "\n").encode()
+
+
+def load_secrets(data: bytes) -> dict[str, str]:
+    """Return the secrets that such a file holds."""
+    values = json.loads(data)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def erased_secrets(data: bytes) -> bytes:
+    """Return the content of the file when the job has ended: the names remain, the values do not."""
+    return (json.dumps(dict.fromkeys(json.loads(data)), indent=1) + "\n").encode()

@@ -1,0 +1,111 @@
+"""Find the jobs of a user, and the one that a JOB argument names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jobkit.errors import SpecError, complaint
+from jobkit.jobs import home, ids, record
+
+SCHEDULERS = ("slurm",)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A job, or one point of a sweep.
+
+    Attributes:
+        id: The job's id.
+        folder: Its run folder.
+        point: The sweep point that is meant, None for the whole job.
+        link: Its entry among the jobs: the run folder, or a link to it.
+    """
+
+    id: str
+    folder: Path
+    point: str | None = None
+    link: Path = Path()
+
+
+def every(environ: Mapping[str, str]) -> list[Found]:
+    """Return all jobs in the order of their ids."""
+    folder = home.jobs(environ)
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except FileNotFoundError:
+        return []
+    return [
+        Found(name, (folder / name).resolve(), link=folder / name)
+        for name in names
+        if not name.startswith(".")
+    ]
+
+
+def one(job: str, environ: Mapping[str, str]) -> Found:
+    """Return the job that an id, a prefix of one, `last`, `ID/POINT` or `slurm:12345` names.
+
+    Raises:
+        SpecError: None, or more than one.
+    """
+    scheduler, colon, number = job.partition(":")
+    if colon and scheduler in SCHEDULERS:
+        return _scheduled(scheduler, number, job, environ)
+    name, slash, point = job.partition("/")
+    found = _last(environ) if name == ids.LAST else _named(name, environ)
+    return _point(found, point, job) if slash else found
+
+
+def _named(name: str, environ: Mapping[str, str]) -> Found:
+    jobs = every(environ)
+    matches = [found for found in jobs if found.id == name]
+    matches = matches or [found for found in jobs if name and found.id.startswith(name)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        known = ", ".join(found.id for found in matches[:5]) + (", …" if len(matches) > 5 else "")
+        raise SpecError(
+            complaint("JOB", "the beginning of several ids", got=name, expected=f"one of {known}")
+        )
+    raise _unknown(name)
+
+
+def _unknown(job: str) -> SpecError:
+    return SpecError(complaint("JOB", "no such job", got=job, hint="jobkit list"))
+
+
+def _last(environ: Mapping[str, str]) -> Found:
+    jobs = every(environ)
+    if not jobs:
+        raise _unknown(ids.LAST)
+    return max(jobs, key=lambda found: (_created(found.folder), found.id))
+
+
+def _created(folder: Path) -> str:
+    try:
+        return record.read(folder).created
+    except record.UnreadableError:
+        return ""
+
+
+def _point(found: Found, point: str, job: str) -> Found:
+    try:
+        points = [task.point for task in record.read(found.folder).tasks if task.point is not None]
+    except record.UnreadableError as error:
+        raise SpecError(str(error)) from error
+    if point not in points:
+        expected = f"one of {', '.join(points)}" if points else "the id alone: it is not a sweep"
+        raise SpecError(complaint("JOB", "no such point", got=job, expected=expected))
+    return replace(found, point=point)
+
+
+def _scheduled(scheduler: str, number: str, job: str, environ: Mapping[str, str]) -> Found:
+    for found in every(environ):
+        try:
+            known = record.read(found.folder)
+        except record.UnreadableError:
+            continue
+        if known.executor == scheduler and known.scheduler_id == number:
+            return found
+    raise _unknown(job)

@@ -1,0 +1,134 @@
+"""The run folder of a job: what lies where in it, how it appears, and who holds it.
+
+RUN_DIR/                      0700, appears whole
+  spec.yaml plan.json         what was submitted
+  submission/                 what was sent
+  record.json                 what is known (jobs/record.py)
+  secrets                     0600; the values are erased when the job has ended
+  keeper.lock                 locked by the submitter and then the keeper, as long as either lives
+  keeper.log                  what the keeper could say nowhere else
+  cancel                      a request to cancel the job
+  ballast                     space for the last record
+  snapshot/                   the copy of the workdir, with `snapshot: true`
+  attempt-K/rank-R.{out,err,exit.json}
+  POINT/…                     the same and `cancel` for each point of a sweep
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from jobkit.errors import SpecError, complaint
+from jobkit.jobs import files
+
+SPEC = "spec.yaml"
+PLAN = "plan.json"
+SECRETS = "secrets"
+LOCK = "keeper.lock"
+LOG = "keeper.log"
+CANCEL = "cancel"
+SNAPSHOT = "snapshot"
+SUBMISSION = "submission"
+# Errors of a file system that has no such locks.
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def task_folder(run_dir: Path, point: str | None) -> Path:
+    """Return the folder of a task: the job's own, or its point's inside."""
+    return run_dir if point is None else run_dir / point
+
+
+def output(folder: Path, attempt: int, rank: int, stream: str) -> Path:
+    """Return a rank's file in a task's folder; `stream` is out, err or exit.json."""
+    return folder / f"attempt-{attempt}" / f"rank-{rank}.{stream}"
+
+
+def stage(run_dir: Path) -> Path:
+    """Make a hidden folder beside the run folder, which becomes it with `publish`."""
+    run_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f".{run_dir.name}.", suffix=".new", dir=run_dir.parent))
+
+
+def publish(staged: Path, run_dir: Path, link: Path) -> None:
+    """Give a staged folder its name, and its link among the jobs where it lies elsewhere.
+
+    Raises:
+        SpecError: A job of this id exists.
+    """
+    try:
+        staged.rename(run_dir)
+        if link != run_dir:
+            _link(run_dir, link)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise
+        raise refusal(run_dir.name) from error
+    files.sync_folder(run_dir.parent)
+
+
+def _link(run_dir: Path, link: Path) -> None:
+    link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        link.symlink_to(run_dir)
+    except FileExistsError:
+        remove(run_dir)
+        raise
+
+
+def refusal(job_id: str) -> SpecError:
+    """Return the error for an id that is taken."""
+    return SpecError(complaint("--id", "a job of this id exists", got=job_id, expected="a new id"))
+
+
+def remove(run_dir: Path) -> None:
+    """Remove a run folder, which disappears whole before its content goes."""
+    gone = Path(tempfile.mkdtemp(prefix=f".{run_dir.name}.", suffix=".gone", dir=run_dir.parent))
+    run_dir.rename(gone)
+    shutil.rmtree(gone)
+
+
+def leftovers(parent: Path) -> list[Path]:
+    """Return the hidden folders of submissions and removals that were killed half way."""
+    hidden = [*parent.glob(".*.new"), *parent.glob(".*.gone")]
+    return [folder for folder in hidden if is_held(folder) is not True]
+
+
+def hold(folder: Path) -> int:
+    """Lock a new run folder; return the descriptor whose copies hold the lock.
+
+    The lock passes from the submitter to the keeper with the descriptor, so there is no moment between
+    them at which the job looks abandoned.
+    """
+    fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            os.close(fd)
+            raise
+    return fd
+
+
+def is_held(folder: Path) -> bool | None:
+    """Tell whether a submitter or keeper of this job lives; None where locks cannot tell."""
+    try:
+        fd = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, so that two who look at once do not take each other for the keeper.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return None
+    finally:
+        os.close(fd)
+    return False

@@ -1,0 +1,195 @@
+"""Read what ranks have written, as whole lines and as bytes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from jobkit.jobs import folder
+from jobkit.jobs.record import Record, TaskRecord
+
+OUT, ERR = "out", "err"
+_CHUNK_BYTES = 1 << 20
+# A line that grows longer goes out in parts.
+LINE_BYTES = 64 * 1024
+# A line without an end goes out after this long: a progress bar, a question.
+SILENCE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of a job is read.
+
+    Attributes:
+        point: One sweep point, None for all.
+        rank: One rank, None for all.
+        streams: Of OUT and ERR.
+        attempt: One attempt, None for the latest (and those that follow).
+    """
+
+    point: str | None = None
+    rank: int | None = None
+    streams: tuple[str, ...] = (OUT, ERR)
+    attempt: int | None = None
+
+
+@dataclass
+class Sink:
+    """Where one stream goes: bytes in, whole lines out.
+
+    Attributes:
+        write: Takes bytes.
+        open_line: The source that has left a line without an end, None when there is none.
+    """
+
+    write: Callable[[bytes], None]
+    open_line: object = None
+
+    def put(self, source: object, data: bytes) -> None:
+        """Write a source's data; a line that another one left open is ended first."""
+        if self.open_line not in (None, source):
+            self.write(b"\n")
+        self.write(data)
+        self.open_line = None if data.endswith(b"\n") else source
+
+
+@dataclass
+class Source:
+    """One file of one rank, read from its beginning while it grows."""
+
+    path: Path
+    prefix: bytes
+    sink: Sink
+    pending: bytes = b""
+    at_line_start: bool = True
+    quiet_since: float = field(default_factory=time.monotonic)
+    file: BinaryIO | None = None
+
+    def pump(self, *, to_the_end: bool = False) -> bool:
+        """Pass on what is new; return whether there was something.
+
+        Args:
+            to_the_end: Nothing more will come, so a line without an end goes out, too.
+        """
+        data = self._read()
+        if not self.prefix:
+            if data:
+                self.sink.put(self, data)
+            return bool(data)
+        self.pending += data
+        now = time.monotonic()
+        if data:
+            self.quiet_since = now
+        whole = self.pending.rfind(b"\n") + 1
+        if to_the_end or len(self.pending) - whole >= LINE_BYTES or now - self.quiet_since >= SILENCE_S:
+            whole = len(self.pending)
+        if whole:
+            self._put(self.pending[:whole])
+            self.pending = self.pending[whole:]
+        return bool(data)
+
+    def _read(self) -> bytes:
+        if self.file is None:
+            try:
+                self.file = self.path.open("rb")
+            except FileNotFoundError:
+                return b""
+        return self.file.read(_CHUNK_BYTES)
+
+    def _put(self, data: bytes) -> None:
+        # What continues a line of ours needs no prefix, unless another source has ended it.
+        continues = self.sink.open_line is self and not self.at_line_start
+        lines = _lines(data)
+        text = b"".join(line if i == 0 and continues else self.prefix + line for i, line in enumerate(lines))
+        self.sink.put(self, text)
+        self.at_line_start = data.endswith(b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.file is not None:
+            self.file.close()
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """Split at line feeds alone: a carriage return is part of a progress bar's line."""
+    lines = [line + b"\n" for line in data.split(b"\n")]
+    lines[-1] = lines[-1][:-1]
+    return lines if lines[-1] else lines[:-1]
+
+
+class Follower:
+    """Passes on what the ranks of one job write."""
+
+    def __init__(self, run_dir: Path, choice: Choice, sinks: dict[str, Sink]) -> None:
+        self.run_dir = run_dir
+        self.choice = choice
+        self.sinks = sinks
+        self.sources: dict[tuple[str | None, int], list[Source]] = {}
+
+    def pump(self, known: Record, *, to_the_end: bool = False) -> None:
+        """Pass on everything there is by now.
+
+        Args:
+            known: The job's record, for its tasks and their attempts.
+            to_the_end: The job has ended, or this is the only look.
+        """
+        for task in known.tasks:
+            if self.choice.point in (None, task.point):
+                self._open(known, task)
+        every = [source for sources in self.sources.values() for source in sources]
+        while sum(source.pump() for source in every):  # each in its turn, so that none waits for another
+            pass
+        if to_the_end:
+            self.finish(list(self.sources))
+
+    def finish(self, keys: list[tuple[str | None, int]]) -> None:
+        """Pass on the rest of some tasks' attempts, and close their files."""
+        for key in keys:
+            for source in self.sources.pop(key):
+                while source.pump():
+                    pass
+                source.pump(to_the_end=True)
+                source.close()
+
+    def _open(self, known: Record, task: TaskRecord) -> None:
+        attempt = self.choice.attempt or task.attempt
+        key = (task.point, attempt)
+        if key in self.sources or attempt == 0:
+            return
+        # An attempt that is over has written all it will.
+        self.finish([old for old in self.sources if old[0] == task.point])
+        ranks = [rank.rank for rank in task.ranks if self.choice.rank in (None, rank.rank)]
+        task_dir = folder.task_folder(self.run_dir, task.point)
+        several = len(task.ranks) > 1 and self.choice.rank is None
+        prefix = _prefix if several else _no_rank
+        whole_sweep = known.is_sweep and self.choice.point is None
+        point = task.point if whole_sweep else None
+        self.sources[key] = [
+            Source(folder.output(task_dir, attempt, rank, stream), prefix(point, rank), self.sinks[stream])
+            for rank in ranks
+            for stream in self.choice.streams
+        ]
+
+
+def _prefix(point: str | None, rank: int) -> bytes:
+    return f"[{rank}] ".encode() if point is None else f"[{point}/{rank}] ".encode()
+
+
+def _no_rank(point: str | None, rank: int) -> bytes:
+    del rank
+    return b"" if point is None else f"[{point}] ".encode()
+
+
+def last_lines(path: Path, count: int = 20, limit_bytes: int = 8192) -> list[str]:
+    """Return the last lines of a rank's file for people; empty when there is none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - limit_bytes))
+            data = file.read(limit_bytes)
+    except FileNotFoundError:
+        return []
+    return data.decode(errors="replace").splitlines()[-count:]

@@ -1,0 +1,456 @@
+"""The keeper of a job: a process of its own that runs its tasks and writes its record.
+
+Started as `python -m jobkit.jobs.keeper RUN_DIR` with the lock of the run folder as standard input and a
+pipe as standard output, on which it writes one byte when it has taken the job over. It holds the lock until
+it ends, so that everyone can see whether the job is kept. USR1 makes it look for requests (files named
+`cancel`) at once; TERM makes it cancel the job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jobkit.agent.client import Agent
+from jobkit.agent.events import Done, Event, Exited, Lost, Problem, RankExit, Started
+from jobkit.agent.request import Request
+from jobkit.errors import Exit, JobkitError, SpecError
+from jobkit.jobs import clock, environment, exits, files, find, folder, plan_file, process, record, truth
+from jobkit.jobs.record import (
+    CANCELLED,
+    ENDED,
+    FAILED,
+    LOST,
+    QUEUED,
+    REQUEUED,
+    RUNNING,
+    STARTING,
+    SUCCEEDED,
+    TIMEOUT,
+    JobExit,
+    Record,
+    TaskRecord,
+)
+from jobkit.plan import Plan
+
+# How often requests and predecessors are looked at, and a full disk is tried again.
+_TICK_S = 1.0
+# What an agent leaves its ranks between TERM and KILL.
+_GRACE_S = 5.0
+# An agent that does not answer this long after the grace is given up: its sentinel ends the ranks.
+_PATIENCE_S = 10.0
+# How long the end of a job is tried to be written to a full disk.
+_LAST_WRITE_S = 60.0
+
+
+@dataclass
+class Attempt:
+    """One attempt of a task, while it runs.
+
+    Attributes:
+        task: Its index in the plan.
+        limit: When the time limit is reached (monotonic seconds), None without one.
+        warn: When the program gets its signal, None without one or when it has been sent.
+        verdict: The state that was decided for it before it ended: timeout or cancelled.
+        reason: Why, in words.
+        given_up: When an agent that was told to end its ranks is given up, None before that.
+        problem: Why it could not be started.
+    """
+
+    task: int
+    agent: Agent
+    limit: float | None
+    warn: float | None
+    verdict: str | None = None
+    reason: str | None = None
+    given_up: float | None = None
+    problem: Problem | None = None
+
+
+class Keeper:
+    """Runs the tasks of one job, as many at once as its plan says."""
+
+    def __init__(
+        self, run_dir: Path, plan: Plan, known: Record, environ: Mapping[str, str], secrets: Mapping[str, str]
+    ) -> None:
+        self.run_dir = run_dir
+        self.plan = plan
+        self.record = known
+        self.environ = environ
+        self.secrets = secrets
+        self.waiting = deque(range(len(plan.tasks)))
+        self.running: list[Attempt] = []
+        self.selector = selectors.DefaultSelector()
+        self.dirty = False
+        self.terminated = False
+        self.after = deque(plan.after)
+
+    # --- the record ---
+
+    def set_task(self, index: int, **changes: object) -> None:
+        """Change what the record says about a task, and with it about the job."""
+        tasks = list(self.record.tasks)
+        tasks[index] = replace(tasks[index], **changes)  # type: ignore[arg-type]
+        self.record = record.settled(replace(self.record, tasks=tuple(tasks)))
+        self.dirty = True
+
+    def save(self) -> None:
+        """Write the record if it has changed; what does not fit on a full disk is written later."""
+        if self.dirty and self.record.state not in ENDED:
+            self.dirty = not record.write(self.run_dir, self.record)
+
+    # --- the life of a job ---
+
+    def keep(self) -> None:
+        """Run the job to its end."""
+        while self.waiting or self.running:
+            self.look_for_requests()
+            if self._may_start():
+                while self.waiting and len(self.running) < self.plan.parallel:
+                    self.start(self.waiting.popleft())
+            self.save()
+            if not (self.waiting or self.running):
+                break
+            for key, _ in self.selector.select(self._patience_s()):
+                if key.data is None:
+                    os.read(key.fd, 4096)  # a signal woke us
+                else:
+                    self.hear(key.data)
+            self.watch_clocks()
+        self.finish()
+
+    def _may_start(self) -> bool:
+        """Tell whether all jobs of `after` have succeeded; cancel when one of them will not."""
+        while self.after:
+            state, why = _state_of(self.after[0], self.environ)
+            if state in ENDED and state != SUCCEEDED:
+                self.cancel(f"{self.after[0]}, which it comes after, {why}")
+            if state != SUCCEEDED:
+                return False
+            self.after.popleft()
+        return True
+
+    def _patience_s(self) -> float:
+        """Return the seconds until something is due."""
+        now = time.monotonic()
+        times = [t for attempt in self.running for t in (attempt.limit, attempt.warn, attempt.given_up) if t]
+        return max(0.0, min([_TICK_S, *(t - now for t in times)]))
+
+    def finish(self) -> None:
+        """Erase the secrets and write the end of the job."""
+        _erase_secrets(self.run_dir)
+        deadline = time.monotonic() + _LAST_WRITE_S
+        while not record.write(self.run_dir, self.record, last=True):
+            if time.monotonic() > deadline:
+                raise OSError(errno.ENOSPC, "the end of the job could not be written", str(self.run_dir))
+            time.sleep(_TICK_S)
+
+    # --- attempts ---
+
+    def start(self, index: int) -> None:
+        """Start the next attempt of a task."""
+        known = self.record.tasks[index]
+        number = known.attempt + 1
+        ranks = tuple(record.RankRecord(rank) for rank in range(self.plan.ranks))
+        now = clock.rfc3339(clock.now())
+        self.set_task(
+            index, state=STARTING, reason=None, attempt=number, ranks=ranks, started=known.started or now
+        )
+        self.save()
+        try:
+            agent = Agent.start(self.request(index, number), python=self.plan.python)
+        except (JobkitError, OSError) as error:
+            self.end_task(index, FAILED, exits.NOT_STARTED, str(error))
+            return
+        start = time.monotonic()
+        limit = None if self.plan.time_s is None else start + self.plan.time_s
+        warn = None
+        if limit is not None and self.plan.signal is not None:
+            warn = max(start, limit - self.plan.signal.before_s)
+        attempt = Attempt(index, agent, limit, warn)
+        self.running.append(attempt)
+        self.selector.register(agent.fileno(), selectors.EVENT_READ, attempt)
+        self.set_task(index, agent=process.identify(agent.pid))
+
+    def request(self, index: int, number: int) -> Request:
+        """Return what the agent is asked to do for an attempt of a task."""
+        plan, task = self.plan, self.plan.tasks[index]
+        forward = {name: self.environ[name] for name in plan.forward}
+        job = self.record.id if task.point is None else f"{self.record.id}/{task.point}"
+        return Request(
+            job=job,
+            name=task.name,
+            attempt=number,
+            run_dir=str(folder.task_folder(self.run_dir, task.point)),
+            output="files",
+            first_rank=0,
+            local_size=plan.ranks,
+            size=plan.ranks,
+            node=0,
+            nodes=1,
+            command=task.command,
+            backend=plan.backend,
+            connections_per_ip=plan.connections_per_ip,
+            python=plan.python,
+            workdir=str(self.run_dir / folder.SNAPSHOT) if plan.snapshot else plan.workdir,
+            environ=environment.of_ranks(self.environ, inherit=plan.inherit),
+            setup=plan.setup,
+            overlay=environment.overlay(forward, task.env, self.secrets),
+            stdin="none",
+            ports=plan.ports,
+            subnet=plan.subnet,
+            terminal=None,
+        )
+
+    def hear(self, attempt: Attempt) -> None:
+        """Take note of what an agent reports."""
+        for event in attempt.agent.receive():
+            if attempt not in self.running:
+                return
+            self._note(attempt, event)
+
+    def _note(self, attempt: Attempt, event: Event) -> None:
+        if isinstance(event, Started):
+            self._started(attempt, event)
+        elif isinstance(event, Exited):
+            self._exited(attempt, event.exit)
+        elif isinstance(event, Problem):
+            attempt.problem = attempt.problem or (event if event.status else None)
+        elif isinstance(event, Done):
+            self.conclude(attempt, event)
+        elif isinstance(event, Lost):
+            state, reason = attempt.verdict or LOST, attempt.reason or event.message
+            self.conclude_as(attempt, state, _BY_STATE[state], reason)
+
+    def _started(self, attempt: Attempt, event: Started) -> None:
+        known = self.record.tasks[attempt.task]
+        here = {"host": socket.gethostname(), "pid": event.pid, "started": clock.rfc3339(clock.now())}
+        ranks = _with_rank(known, event.rank, here)
+        running = all(rank.pid is not None for rank in ranks)
+        self.set_task(attempt.task, ranks=ranks, state=RUNNING if running else known.state)
+
+    def _exited(self, attempt: Attempt, exit_: RankExit) -> None:
+        end = {
+            "host": exit_.host,
+            "status": exit_.status,
+            "signal": exit_.signal,
+            "ended_by_jobkit": exit_.ended_by_jobkit,
+            "started": exit_.started or None,
+            "ended": exit_.ended,
+        }
+        self.set_task(attempt.task, ranks=_with_rank(self.record.tasks[attempt.task], exit_.rank, end))
+
+    def conclude(self, attempt: Attempt, done: Done) -> None:
+        """Decide how an attempt ended, and whether there is another one."""
+        if attempt.verdict is not None:
+            self.conclude_as(attempt, attempt.verdict, _BY_STATE[attempt.verdict], attempt.reason)
+        elif done.status == 0:
+            self.conclude_as(attempt, SUCCEEDED, exits.SUCCESS, None)
+        else:
+            exit_ = _failure(attempt, done)
+            reason = attempt.problem.message if attempt.problem else exits.told(exit_)
+            self.conclude_as(attempt, FAILED, exit_, reason, failed=done.first.ended if done.first else None)
+
+    def conclude_as(
+        self, attempt: Attempt, state: str, exit_: JobExit, reason: str | None, failed: str | None = None
+    ) -> None:
+        """Let an attempt go; start over where the plan allows it, or end its task."""
+        self.selector.unregister(attempt.agent.fileno())
+        attempt.agent.close()
+        self.running.remove(attempt)
+        known = self.record.tasks[attempt.task]
+        if state == FAILED and attempt.problem is None and known.attempt <= self.plan.retries.failed:
+            again = f"attempt {known.attempt} failed: {reason or exit_.kind}"
+            self.set_task(attempt.task, state=REQUEUED, reason=again, agent=None)
+            self.waiting.appendleft(attempt.task)
+            return
+        self.end_task(attempt.task, state, exit_, reason, failed=failed)
+
+    def end_task(
+        self, index: int, state: str, exit_: JobExit, reason: str | None, failed: str | None = None
+    ) -> None:
+        """Write down the end of a task."""
+        now = clock.rfc3339(clock.now())
+        self.set_task(
+            index, state=state, exit=exit_, reason=reason, ended=now, failed=failed or now, agent=None
+        )
+
+    # --- what ends a job early ---
+
+    def watch_clocks(self) -> None:
+        """Send the signal that is due, end what is over its time, and give up agents that do not answer."""
+        now = time.monotonic()
+        for attempt in list(self.running):
+            if attempt.given_up is not None and now >= attempt.given_up:
+                self.conclude(attempt, Done(None, int(Exit.NOT_STARTED)))
+            elif attempt.limit is not None and now >= attempt.limit and attempt.verdict is None:
+                limit = clock.duration(self.plan.time_s or 0)
+                self.terminate(attempt, TIMEOUT, f"its time limit of {limit} was reached")
+            elif attempt.warn is not None and now >= attempt.warn and self.plan.signal is not None:
+                attempt.warn = None
+                attempt.agent.signal(self.plan.signal.name)
+
+    def terminate(self, attempt: Attempt, verdict: str, reason: str) -> None:
+        """End an attempt's ranks, for a reason that becomes its task's."""
+        if attempt.verdict is not None:
+            return
+        attempt.verdict, attempt.reason = verdict, reason
+        attempt.limit = attempt.warn = None
+        attempt.given_up = time.monotonic() + _GRACE_S + _PATIENCE_S
+        attempt.agent.terminate()
+
+    def look_for_requests(self) -> None:
+        """Cancel what was asked to be cancelled."""
+        if self.terminated:
+            self.cancel("its keeper was told to end (SIGTERM)")
+        elif (self.run_dir / folder.CANCEL).exists():
+            self.cancel("cancelled by its user")
+        for index, task in enumerate(self.plan.tasks):
+            asked = task.point is not None and (self.run_dir / task.point / folder.CANCEL).exists()
+            if asked and self.record.tasks[index].state not in ENDED:
+                self.cancel_task(index, "cancelled by its user")
+
+    def cancel(self, reason: str) -> None:
+        """Cancel every task that has not ended."""
+        for index in list(self.waiting):
+            self.cancel_task(index, reason)
+        for attempt in self.running:
+            self.terminate(attempt, CANCELLED, reason)
+
+    def cancel_task(self, index: int, reason: str) -> None:
+        """Cancel one task."""
+        if index in self.waiting:
+            self.waiting.remove(index)
+            self.end_task(index, CANCELLED, exits.CANCELLED, reason)
+        for attempt in self.running:
+            if attempt.task == index:
+                self.terminate(attempt, CANCELLED, reason)
+
+    # --- signals ---
+
+    def listen(self) -> None:
+        """Let signals wake the loop."""
+        wakes, woken = os.pipe()
+        os.set_blocking(wakes, False)
+        os.set_blocking(woken, False)
+        self.selector.register(wakes, selectors.EVENT_READ, None)
+        signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        signal.signal(signal.SIGHUP, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._terminated)
+
+    def _terminated(self, *_: object) -> None:
+        self.terminated = True
+
+
+_BY_STATE = {TIMEOUT: exits.TIME_LIMIT, CANCELLED: exits.CANCELLED, LOST: exits.LOST}
+
+
+def _with_rank(task: TaskRecord, rank: int, changes: Mapping[str, object]) -> tuple[record.RankRecord, ...]:
+    return tuple(
+        replace(known, **changes) if known.rank == rank else known  # type: ignore[arg-type]
+        for known in task.ranks
+    )
+
+
+def _failure(attempt: Attempt, done: Done) -> JobExit:
+    """Return the exit of an attempt that failed on its own."""
+    first, problem = done.first, attempt.problem
+    host = first.host if first else socket.gethostname()
+    if problem is not None:
+        return exits.unstarted(done.status, problem.rank, host)
+    if first is None or first.reason == "not started":
+        return exits.unstarted(done.status, first.rank if first else None, host)
+    return JobExit(done.status, first.rank, host, first.signal, exits.kind(done.status, first.signal))
+
+
+def _state_of(job: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return the state of a predecessor, and in words how it ended."""
+    try:
+        found = find.one(job, environ)
+        known = truth.look(found.folder)
+        known = record.narrowed(known, found.point) if found.point is not None else known
+    except (SpecError, record.UnreadableError) as error:
+        return LOST, f"cannot be found ({error})"
+    return known.state, f"ended as {known.state}"
+
+
+def _erase_secrets(run_dir: Path) -> None:
+    """Overwrite the secrets with nothing; in place, so that it works on a full disk."""
+    path = run_dir / folder.SECRETS
+    if not path.exists():
+        return
+    names = environment.erased_secrets(path.read_bytes())
+    os.truncate(path, 0)
+    try:
+        path.write_bytes(names)
+    except OSError as error:
+        if not files.is_full(error):
+            raise
+
+
+def take_over(run_dir: Path, environ: Mapping[str, str]) -> Keeper:
+    """Make the job of a run folder this process's, and write that down."""
+    plan = plan_file.loads((run_dir / folder.PLAN).read_text())
+    secrets = {}
+    if plan.secrets:
+        secrets = environment.load_secrets((run_dir / folder.SECRETS).read_bytes())
+    me = process.identify(os.getpid())
+    known = replace(record.read(run_dir), keeper=me)
+    keeper = Keeper(run_dir, plan, known, environ, secrets)
+    keeper.listen()
+    for index in range(len(plan.tasks)):
+        keeper.set_task(index, state=QUEUED)
+    keeper.save()
+    return keeper
+
+
+def _fail(keeper: Keeper, error: Exception) -> None:
+    """Write down that the keeper itself failed; the ranks end with its agents."""
+    for attempt in keeper.running:
+        attempt.agent.close()
+    reason = f"its keeper failed: {error!r}; see {keeper.run_dir / folder.LOG}"
+    for index, task in enumerate(keeper.record.tasks):
+        if task.state not in ENDED:
+            keeper.end_task(index, LOST, exits.LOST, reason)
+    keeper.finish()
+
+
+def main(argv: list[str]) -> int:
+    """Keep the job of one run folder."""
+    if os.fork():
+        return 0  # the submitter waits for this process; the job lives in the other
+    os.setsid()
+    # The lock must stay with this process alone, and standard input and output belong to nobody.
+    os.dup(0)
+    says_ready = os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    keeper = take_over(Path(argv[0]), dict(os.environ))
+    # A submitter that was killed hears nothing; its job runs all the same.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(says_ready, b"\n")
+    os.close(says_ready)
+    try:
+        keeper.keep()
+    except Exception as error:  # noqa: BLE001  written down, and the end of everything
+        traceback.print_exc()
+        _fail(keeper, error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,35 @@
+"""Plans as JSON, one key a line, so that a difference between two is easy to see."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from jobkit.plan import Plan, Retries, SignalSpec, Task
+
+
+def dumps(plan: Plan) -> str:
+    """Return the text of plan.json."""
+    lines = [f"  {json.dumps(key)}: {_value(value)}" for key, value in asdict(plan).items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _value(value: Any) -> str:
+    nested = isinstance(value, tuple) and value and isinstance(value[0], dict)
+    if not nested:
+        return json.dumps(value, ensure_ascii=False)
+    return "[\n    " + ",\n    ".join(json.dumps(item, ensure_ascii=False) for item in value) + "\n  ]"
+
+
+def loads(text: str) -> Plan:
+    """Return the plan that such a text holds."""
+    raw = {key: _frozen(value) for key, value in json.loads(text).items()}
+    raw["tasks"] = tuple(Task(**{k: _frozen(v) for k, v in task.items()}) for task in raw["tasks"])
+    raw["retries"] = Retries(**raw["retries"])
+    raw["signal"] = None if raw["signal"] is None else SignalSpec(**raw["signal"])
+    return Plan(**raw)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
