@@ -1,0 +1,90 @@
+"""The engine in C++. Buffers are contiguous, counts are elements, dtypes and ops the codes of the headers."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from typing_extensions import CapsuleType
+
+from jobkit.errors import BackendError
+
+Buffer = Any  # whatever PyObject_GetBuffer takes; typing can say so from Python 3.12 on
+
+class Error(BackendError):
+    culprit: int | None
+
+class Group:
+    @property
+    def rank(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    def handle(self) -> CapsuleType: ...
+    def topology(self) -> dict[str, Any]: ...
+    def all_reduce(
+        self,
+        op: int,
+        src: Buffer,
+        dst: Buffer,
+        count: int,
+        dtype: int,
+        timeout_s: float = -1.0,
+        scale: float = 1.0,
+    ) -> None: ...
+    def all_gather(
+        self, src: Buffer, dst: Buffer, count: int, dtype: int, timeout_s: float = -1.0
+    ) -> None: ...
+    def reduce_scatter(
+        self, op: int, src: Buffer, dst: Buffer, count: int, dtype: int, timeout_s: float = -1.0
+    ) -> None: ...
+    def broadcast(self, buf: Buffer, count: int, dtype: int, root: int, timeout_s: float = -1.0) -> None: ...
+    def all_to_all(
+        self, src: Buffer, dst: Buffer, count_per_rank: int, dtype: int, timeout_s: float = -1.0
+    ) -> None: ...
+    def gather(
+        self, src: Buffer, dst: Buffer | None, count: int, dtype: int, root: int, timeout_s: float = -1.0
+    ) -> None: ...
+    def scatter(
+        self, src: Buffer | None, dst: Buffer, count: int, dtype: int, root: int, timeout_s: float = -1.0
+    ) -> None: ...
+    def barrier(self, timeout_s: float = -1.0) -> None: ...
+    def send(
+        self, src: Buffer, count: int, dtype: int, dst: int, tag: int, timeout_s: float = -1.0
+    ) -> None: ...
+    def recv(
+        self, dst: Buffer, count: int, dtype: int, src: int, tag: int, timeout_s: float = -1.0
+    ) -> None: ...
+    def sendrecv(
+        self,
+        src: Buffer,
+        src_count: int,
+        src_dtype: int,
+        to: int,
+        to_tag: int,
+        dst: Buffer,
+        dst_count: int,
+        dst_dtype: int,
+        source: int,
+        source_tag: int,
+        timeout_s: float = -1.0,
+    ) -> None: ...
+    def split(self, color: int | None, key: int) -> Group | None: ...
+    def abort(self, reason: str) -> None: ...
+    def close(self) -> None: ...
+
+def connect(
+    rank: int,
+    hosts: list[list[str]],
+    *,
+    mode: Literal["gang", "hostfile"],
+    job: str,
+    epoch: int,
+    token: bytes,
+    connect_timeout_s: float,
+    timeout_s: float,
+    heartbeat_s: float,
+    verbose: bool,
+) -> Group: ...
+def c_api() -> CapsuleType: ...
+def reduce(op: int, dtype: int, left: Buffer, right: Buffer, out: Buffer, count: int) -> None: ...
+def reduce_all(
+    op: int, dtype: int, parts: Sequence[Buffer], out: Buffer, count: int, scale: float
+) -> None: ...

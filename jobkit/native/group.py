@@ -1,0 +1,123 @@
+"""A group of ranks that communicate."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+from jobkit.errors import complaint
+
+if TYPE_CHECKING:
+    from jobkit.native import _core
+
+
+class Group:
+    """Ranks that communicate, as `init` and `split` return them.
+
+    Every rank of a group issues the same collectives in the same order. One group serves one thread at a
+    time; different groups may be used in parallel.
+
+    Attributes:
+        backend: The name of the backend that formed it, "none" for a group of one.
+        core: The engine's group, None in a group of one.
+        is_authenticated: Whether its members proved that they belong to the job.
+    """
+
+    __slots__ = ("__weakref__", "_rank", "_size", "backend", "core", "is_authenticated")
+
+    def __init__(
+        self, core: _core.Group | None, *, backend: str = "none", is_authenticated: bool = False
+    ) -> None:
+        self.core = core
+        self.backend = backend
+        self.is_authenticated = is_authenticated or core is None
+        self._rank = 0 if core is None else core.rank
+        self._size = 1 if core is None else core.size
+
+    def __repr__(self) -> str:
+        return f"<jobkit.native.Group {self.backend}: rank {self._rank} of {self._size}>"
+
+    def rank(self) -> int:
+        """Return this process's rank in the group, from 0."""
+        return self._rank
+
+    def size(self) -> int:
+        """Return the number of ranks."""
+        return self._size
+
+    def split(self, color: int | None, key: int = -1) -> Group | None:
+        """Return the group of the ranks that gave the same `color`. Collective: every rank of this group.
+
+        Args:
+            color: An integer >= 0; with None this rank joins no group.
+            key: Orders the ranks of the new group, ties by rank; below 0 for all keeps their order.
+
+        Returns:
+            The new group, None where `color` is None.
+
+        Raises:
+            ValueError: `color` is negative.
+            BackendError: A rank failed or did not come.
+        """
+        if color is not None and operator.index(color) < 0:
+            raise ValueError(complaint("split", "not a color", got=color, expected="an integer >= 0 or None"))
+        if self.core is None:
+            return None if color is None else self
+        part = self.core.split(color, operator.index(key))
+        if part is None:
+            return None
+        if part.size == 1:
+            return Group(None, backend=self.backend)
+        return Group(part, backend=self.backend, is_authenticated=self.is_authenticated)
+
+    def abort(self, reason: str = "aborted by the program") -> None:
+        """Fail every operation of this group, on every rank, with `reason`. May be called from any thread."""
+        if self.core is not None:
+            self.core.abort(reason)
+
+    def topology(self) -> dict[str, Any]:
+        """Return what the ranks found out about each other when they met; empty in a group of one."""
+        return {} if self.core is None else self.core.topology()
+
+    def close(self) -> None:
+        """Leave the group in an orderly way. Peers that need nothing more of this rank notice nothing."""
+        if self.core is not None:
+            self.core.close()
+
+
+def connected(group: Group) -> _core.Group:
+    """Return the engine's group.
+
+    Raises:
+        ValueError: `group` is of size one, where there is nobody to send to, as in MLX.
+    """
+    if group.core is None:
+        raise ValueError(
+            complaint("point-to-point", "no other rank", got="a group of one", expected="two ranks")
+        )
+    return group.core
+
+
+def peer(group: Group, name: str, rank: int) -> int:
+    """Return `rank` as the number of a rank of the group; `name` is the argument's.
+
+    Raises:
+        ValueError: The group has no such rank.
+    """
+    number = operator.index(rank)
+    if not 0 <= number < group.size():
+        raise ValueError(complaint(name, "no such rank", got=rank, expected=f"0 to {group.size() - 1}"))
+    return number
+
+
+def seconds(timeout: float | None) -> float:
+    """Return a `timeout=` argument as the engine takes it: below 0 for the group's own.
+
+    Raises:
+        ValueError: It is not a positive number of seconds.
+    """
+    if timeout is None:
+        return -1.0
+    if not 0 < timeout < float("inf"):
+        raise ValueError(complaint("timeout", "not a time", got=timeout, expected="seconds above 0, or None"))
+    return float(timeout)

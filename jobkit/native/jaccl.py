@@ -1,0 +1,32 @@
+"""The jaccl backend: RDMA over ibverbs, a fully connected mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jobkit.errors import BackendError, complaint
+from jobkit.native.group import Group
+
+VARIABLES = ("MLX_RANK", "MLX_JACCL_COORDINATOR", "MLX_IBV_DEVICES")
+
+
+def is_available() -> bool:
+    """Return False: this version bundles ring only."""
+    return False
+
+
+def is_configured(environ: Mapping[str, str]) -> bool:
+    """Return whether all of its variables are set."""
+    return all(environ.get(name) for name in VARIABLES)
+
+
+def init(environ: Mapping[str, str], strict: bool) -> Group | None:
+    """Return None where nothing is configured and `strict` is off.
+
+    Raises:
+        BackendError: This version bundles ring only, and JACCL was asked for by name or by its variables.
+    """
+    if not (strict or is_configured(environ)):
+        return None
+    hint = "set `backend: ring` in the spec, or pass --backend ring"
+    raise BackendError(complaint("backend jaccl", "not bundled in this version", expected="ring", hint=hint))

@@ -1,0 +1,152 @@
+"""Messages from one rank to another: any pair of a group, matched by (sender, tag) in the order of sending.
+
+Of each, `Raises`: ValueError in a group of one, for a rank that the group does not have, for itself, or a tag
+below 0; TypeError for a kind or element type that is not served; BackendError when the peer failed, left,
+sends something else, or did not come in time.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from jobkit.errors import complaint
+from jobkit.native import arrays, backends
+from jobkit.native.arrays import Operand
+from jobkit.native.collectives import bridge
+from jobkit.native.group import Group, connected, peer, seconds
+
+
+def send(x: Any, dst: int, tag: int = 0, *, group: Group | None = None, timeout: float | None = None) -> Any:
+    """Send `x` to rank `dst`, which must call `recv` with its shape and type; return `x`.
+
+    Returns when `x` may be changed again, which can be before `dst` has it.
+    """
+    group = group or backends.default()
+    dst, tag = _other("dst", dst, group), _tag(tag)
+    core = connected(group)
+    if arrays.is_mlx(x):
+        return bridge("send", x, dst, tag=tag, group=group, timeout=timeout)
+    source = arrays.operand(x)
+    core.send(source.data, source.data.size, source.code, dst, tag, seconds(timeout))
+    return x
+
+
+def recv(
+    shape: Any,
+    dtype: Any,
+    src: int,
+    tag: int = 0,
+    like: Any = None,
+    *,
+    group: Group | None = None,
+    timeout: float | None = None,
+) -> Any:
+    """Return an array of `shape` and `dtype` that rank `src` sent.
+
+    Args:
+        shape: A tuple, or an integer for one dimension.
+        dtype: What the array's library calls it, or a name: `np.float32`, `mx.bfloat16`, "float32". It
+            decides the kind of the array, NumPy where it could be any.
+        src: The sender.
+        tag: The sender's.
+        like: An array of the wanted kind, where `dtype` does not tell it.
+        group: None means that of `init()`.
+        timeout: Seconds.
+    """
+    group = group or backends.default()
+    src, tag = _other("src", src, group), _tag(tag)
+    shape = _shape(shape)
+    if arrays.is_mlx(dtype) or arrays.is_mlx(like):
+        connected(group)
+        return bridge("recv", shape, dtype, src, tag=tag, group=group, timeout=timeout)
+    return _receive(arrays.empty(shape, dtype), src, tag, group, timeout)
+
+
+def recv_like(
+    x: Any, src: int, tag: int = 0, *, group: Group | None = None, timeout: float | None = None
+) -> Any:
+    """Return an array that rank `src` sent, of kind, shape and type of `x`, whose values do not matter."""
+    group = group or backends.default()
+    src, tag = _other("src", src, group), _tag(tag)
+    if arrays.is_mlx(x):
+        connected(group)
+        return bridge("recv_like", x, src, tag=tag, group=group, timeout=timeout)
+    return _receive(_blank(arrays.operand(x)), src, tag, group, timeout)
+
+
+def sendrecv(
+    x: Any,
+    dst: int,
+    src: int,
+    tag: int = 0,
+    *,
+    like: Any = None,
+    group: Group | None = None,
+    timeout: float | None = None,
+) -> Any:
+    """Send `x` to rank `dst` and return what rank `src` sent, both at once: no order of ranks can block.
+
+    Args:
+        x: What is sent.
+        dst: Where it goes.
+        src: Whence the result comes; its `sendrecv` or `send` names this rank.
+        tag: Of both messages.
+        like: An array with the kind, shape and type of the result; None: those of `x`.
+        group: None means that of `init()`.
+        timeout: Seconds.
+    """
+    group = group or backends.default()
+    dst, src, tag = _other("dst", dst, group), _other("src", src, group), _tag(tag)
+    core = connected(group)
+    if arrays.is_mlx(x):
+        return bridge("sendrecv", x, dst, src, tag=tag, group=group, timeout=timeout)
+    source = arrays.operand(x)
+    result = _blank(source if like is None else arrays.operand(like))
+    core.sendrecv(
+        source.data,
+        source.data.size,
+        source.code,
+        dst,
+        tag,
+        result.data,
+        result.data.size,
+        result.code,
+        src,
+        tag,
+        seconds(timeout),
+    )
+    return result.finish(result.data)
+
+
+def _receive(result: Operand, src: int, tag: int, group: Group, timeout: float | None) -> Any:
+    connected(group).recv(result.data, result.data.size, result.code, src, tag, seconds(timeout))
+    return result.finish(result.data)
+
+
+def _blank(like: Operand) -> Operand:
+    fresh = arrays.empty(like.data.shape, like.data.dtype)
+    return Operand(fresh.data, fresh.code, like.finish)
+
+
+def _other(name: str, rank: int, group: Group) -> int:
+    connected(group)
+    number = peer(group, name, rank)
+    if number == group.rank():
+        raise ValueError(complaint(name, "this rank itself", got=rank, expected="another rank"))
+    return number
+
+
+def _tag(tag: int) -> int:
+    number = operator.index(tag)
+    if not 0 <= number < 2**31:
+        raise ValueError(complaint("tag", "not a tag", got=tag, expected="0 to 2147483647"))
+    return number
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+    numbers = tuple(operator.index(n) for n in sizes)
+    if any(n < 0 for n in numbers):
+        raise ValueError(complaint("shape", "negative", got=shape, expected="sizes >= 0"))
+    return numbers

@@ -1,0 +1,174 @@
+"""Move the leaves of a tree in few large operations."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jobkit.errors import complaint
+from jobkit.native import agree, arrays, backends, collectives
+from jobkit.native.group import Group, peer
+from jobkit.native.tree import Leaf, leaves, rebuild
+
+PACK_BYTES = 32 * 2**20
+
+Operation = Callable[[Any], Any]  # takes and returns a 1-d array
+
+
+def average_gradients(
+    gradients: Any,
+    group: Group | None = None,
+    all_reduce_size: int = PACK_BYTES,
+    communication_type: Any = None,
+    *,
+    timeout: float | None = None,
+) -> Any:
+    """Return the tree of the means over all ranks. Collective.
+
+    Every rank passes a tree of the same structure. Leaves are packed by element type in the order of the
+    tree. The sum is divided before it is rounded to the type that travels (NumPy; MLX divides after).
+
+    Args:
+        gradients: A nest of dicts, lists and tuples with NumPy or MLX arrays of floating type.
+        group: None means that of `init()`.
+        all_reduce_size: Bytes at which a pack is full; 0 sends every leaf by itself.
+        communication_type: The element type that travels, None for the leaf's own. The result has the leaf's.
+        timeout: Seconds for each operation.
+
+    Raises:
+        TypeError: A leaf is not an array, or of integers; the message names it.
+        BackendError: The structures differ between ranks, or a rank failed.
+
+    Source: the behaviour and defaults are those of mlx.nn.average_gradients.
+    """
+    group = group or backends.default()
+    found = leaves(gradients)
+    travel = None if communication_type is None else _type_name(communication_type)
+    types = [_averaged_type(leaf, travel) for leaf in found]
+    if group.core is None:
+        return gradients
+    lines = [f"{line} as {name}" for line, name in zip(agree.describe(found), types, strict=True)]
+    agree.check_structure("average_gradients", [*lines, f"packs of {all_reduce_size} bytes"], group, timeout)
+    scale = 1.0 / group.size()
+
+    def operation(flat: Any) -> Any:
+        out = None if arrays.is_mlx(flat) else flat
+        return collectives.all_sum(flat, group=group, timeout=timeout, scale=scale, out=out)
+
+    return rebuild(gradients, _moved(found, types, all_reduce_size, operation))
+
+
+def broadcast_tree(
+    params: Any, root: int = 0, *, group: Group | None = None, timeout: float | None = None
+) -> Any:
+    """Return rank `root`'s tree. Collective; the others pass one of the same structure, shapes and types.
+
+    Leaves are packed as `average_gradients` packs them.
+
+    Raises:
+        ValueError: There is no rank `root`.
+        TypeError: A leaf is not an array; the message names it.
+        BackendError: The structures differ between ranks, or a rank failed.
+    """
+    group = group or backends.default()
+    root = peer(group, "root", root)
+    found = leaves(params)
+    types = [agree.type_name(leaf) for leaf in found]
+    if group.core is None:
+        return params
+    agree.check_structure("broadcast_tree", [*agree.describe(found), f"root {root}"], group, timeout)
+
+    def operation(flat: Any) -> Any:
+        out = None if arrays.is_mlx(flat) else flat
+        return collectives.broadcast(flat, root, group=group, timeout=timeout, out=out)
+
+    return rebuild(params, _moved(found, types, PACK_BYTES, operation))
+
+
+def plan(keys: Sequence[Any], sizes: Sequence[int], limit: int) -> list[list[int]]:
+    """Return the packs as lists of indices: equal keys together, in order, each full at `limit` bytes.
+
+    >>> plan(["f", "f", "h", "f"], [40, 40, 20, 40], 80)
+    [[0, 1], [2], [3]]
+    """
+    packs: list[list[int]] = []
+    is_open: dict[Any, tuple[list[int], int]] = {}
+    for index, (key, n_bytes) in enumerate(zip(keys, sizes, strict=True)):
+        pack, filled = is_open.pop(key, ([], 0))
+        if not pack:
+            packs.append(pack)
+        pack.append(index)
+        if filled + n_bytes < limit:
+            is_open[key] = (pack, filled + n_bytes)
+    return packs
+
+
+def _moved(found: list[Leaf], types: list[str], limit: int, operation: Operation) -> list[Any]:
+    """Return the leaves after `operation`, each in its own kind and type."""
+    keys = [(arrays.is_mlx(leaf.value), name) for leaf, name in zip(found, types, strict=True)]
+    sizes = [_n_bytes(leaf, name) for leaf, name in zip(found, types, strict=True)]
+    results: list[Any] = [None] * len(found)
+    for pack in plan(keys, sizes, limit):
+        values = [found[index].value for index in pack]
+        move = _move_mlx if keys[pack[0]][0] else _move_numpy
+        for index, result in zip(pack, move(values, types[pack[0]], operation), strict=True):
+            results[index] = result
+    return results
+
+
+def _move_numpy(values: list[Any], type_name: str, operation: Operation) -> list[Any]:
+    operands = [arrays.operand(value) for value in values]
+    number = arrays.element_type(type_name)
+    flat = np.empty(sum(operand.data.size for operand in operands), number)
+    parts = np.split(flat, np.cumsum([operand.data.size for operand in operands])[:-1])
+    for part, operand in zip(parts, operands, strict=True):
+        np.copyto(part, operand.data.reshape(-1), casting="unsafe")
+    operation(flat)
+    return [
+        operand.finish(part.reshape(operand.data.shape).astype(operand.data.dtype, copy=False))
+        for part, operand in zip(parts, operands, strict=True)
+    ]
+
+
+def _move_mlx(values: list[Any], type_name: str, operation: Operation) -> list[Any]:
+    mx = sys.modules["mlx.core"]
+    number = getattr(mx, "bool_" if type_name == "bool" else type_name)
+    flat = operation(mx.concatenate([value.reshape(-1).astype(number) for value in values]))
+    ends = np.cumsum([value.size for value in values]).tolist()
+    parts = mx.split(flat, ends[:-1])
+    return [part.reshape(value.shape).astype(value.dtype) for part, value in zip(parts, values, strict=True)]
+
+
+def _averaged_type(leaf: Leaf, travel: str | None) -> str:
+    """Return the element type in which a leaf travels."""
+    name = agree.type_name(leaf)
+    if not arrays.is_floating(arrays.DTYPES.index(name)):
+        where = f"average_gradients: {leaf.path or 'the tree'}"
+        raise TypeError(
+            complaint(where, "integers have no mean of their type", got=name, expected="a floating type")
+        )
+    if travel is not None and name == "complex64" and travel != name:
+        where = f"average_gradients: {leaf.path or 'the tree'}"
+        raise TypeError(
+            complaint(where, f"complex numbers cannot travel as {travel}", got=name, expected=name)
+        )
+    return travel or name
+
+
+def _type_name(dtype: Any) -> str:
+    """Return NumPy's name of what `communication_type` may be: a type of NumPy or MLX, or a name."""
+    name = str(dtype).rpartition(".")[2] if arrays.is_mlx(dtype) else arrays.element_type(dtype).name
+    if name not in arrays.DTYPES or not arrays.is_floating(arrays.DTYPES.index(name)):
+        expected = "float16, bfloat16, float32, float64 or complex64"
+        raise TypeError(complaint("communication_type", "not a floating type", got=name, expected=expected))
+    return name
+
+
+def _n_bytes(leaf: Leaf, type_name: str) -> int:
+    itemsize = {"complex64": 8, "float64": 8}.get(type_name)
+    return arrays.n_elements(agree.shape_of(leaf.value)) * (
+        itemsize or int(arrays.element_type(type_name).itemsize)
+    )

@@ -1,0 +1,144 @@
+"""The ring backend: TCP between the hosts, no other library; any rank may send to any other."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
+
+from jobkit.errors import BackendError, complaint
+from jobkit.native import gangfile, hostfile
+from jobkit.native.group import Group
+from jobkit.native.settings import integer, settings
+
+GANG_FILE = "JOBKIT_GANG_FILE"
+TOKEN_FILE = "JOBKIT_TOKEN_FILE"
+JOBKIT_RANK = "JOBKIT_RANK"
+HOSTFILE = "MLX_HOSTFILE"
+MLX_RANK = "MLX_RANK"
+MLX_WORLD_SIZE = "MLX_WORLD_SIZE"
+
+_epochs = count()  # tells a group from those that this process formed before it
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Where the ranks meet.
+
+    Attributes:
+        rank: This process.
+        hosts: The addresses of every rank, in rank order.
+        mode: "gang" where the table came from the shim, "hostfile" where only neighbours are promised.
+        job: The job's identity, empty where nobody gave one.
+        token: The job's secret, empty where there is none.
+    """
+
+    rank: int
+    hosts: list[list[str]]
+    mode: str
+    job: str = ""
+    token: bytes = b""
+
+
+def is_available() -> bool:
+    """Return whether the engine was built for this Python."""
+    try:
+        importlib.import_module("jobkit.native._core")
+    except ImportError:
+        return False
+    return True
+
+
+def is_configured(environ: Mapping[str, str]) -> bool:
+    """Return whether the environment says where the ranks meet."""
+    return bool(environ.get(GANG_FILE) or environ.get(HOSTFILE))
+
+
+def init(environ: Mapping[str, str], strict: bool) -> Group | None:
+    """Return the group that the environment describes. Collective: every rank of it.
+
+    JOBKIT_GANG_FILE (with JOBKIT_TOKEN_FILE) comes first, else MLX_HOSTFILE with MLX_RANK.
+
+    Returns:
+        The group; None when nothing is configured and `strict` is off.
+
+    Raises:
+        BackendError: Nothing is configured and `strict` is on, what is configured is wrong, or the ranks did
+            not meet in time.
+    """
+    if not is_configured(environ):
+        if not strict:
+            return None
+        expected = f"{GANG_FILE}, or both {MLX_RANK} and {HOSTFILE}"
+        hint = "start the program with `jobkit launch` or `jobkit exec`"
+        raise BackendError(complaint("backend ring", "not configured", expected=expected, hint=hint))
+    return connect(meeting(environ), environ)
+
+
+def meeting(environ: Mapping[str, str]) -> Meeting:
+    """Return where the ranks meet, read from the files that the environment names.
+
+    Raises:
+        BackendError: A file or a variable cannot be used, or two variables contradict each other.
+    """
+    if environ.get(GANG_FILE):
+        return _gang_meeting(environ)
+    rank = integer(environ, MLX_RANK)
+    if rank is None:
+        raise BackendError(
+            complaint(MLX_RANK, f"not set although {HOSTFILE} is", expected="this process's rank")
+        )
+    hosts = hostfile.read(environ[HOSTFILE], rank=rank, size=integer(environ, MLX_WORLD_SIZE))
+    return Meeting(rank=rank, hosts=hosts, mode="hostfile")
+
+
+def connect(where: Meeting, environ: Mapping[str, str]) -> Group:
+    """Return the group of the ranks that met. Collective."""
+    if len(where.hosts) == 1:
+        return Group(None, backend="ring")
+    _core = importlib.import_module("jobkit.native._core")
+    if not where.token:
+        logging.getLogger(__name__).info("no %s: peers are not authenticated", TOKEN_FILE)
+    chosen = settings(environ)
+    core = _core.connect(
+        where.rank,
+        where.hosts,
+        mode=where.mode,
+        job=where.job,
+        epoch=next(_epochs),
+        token=where.token,
+        connect_timeout_s=chosen.connect_timeout_s,
+        timeout_s=chosen.timeout_s,
+        heartbeat_s=chosen.heartbeat_s,
+        verbose=chosen.verbose,
+    )
+    return Group(core, backend="ring", is_authenticated=bool(where.token))
+
+
+def _gang_meeting(environ: Mapping[str, str]) -> Meeting:
+    gang = gangfile.read(environ[GANG_FILE])
+    rank = _placed_rank(environ)
+    if rank >= len(gang.members):
+        expected = f"a rank from 0 to {len(gang.members) - 1}"
+        raise BackendError(
+            complaint(JOBKIT_RANK, f"not in {environ[GANG_FILE]}", got=rank, expected=expected)
+        )
+    token = gangfile.read_token(environ[TOKEN_FILE]) if environ.get(TOKEN_FILE) else b""
+    job = f"{gang.job}#{gang.attempt}"
+    return Meeting(rank=rank, hosts=gangfile.hosts(gang), mode="gang", job=job, token=token)
+
+
+def _placed_rank(environ: Mapping[str, str]) -> int:
+    placed, mlx = integer(environ, JOBKIT_RANK), integer(environ, MLX_RANK)
+    if placed is not None and mlx is not None and placed != mlx:
+        hint = f"another launcher inside the job? Unset {GANG_FILE} and the JOBKIT_ variables there"
+        wrong = f"contradicts {JOBKIT_RANK}={placed}"
+        raise BackendError(complaint(MLX_RANK, wrong, got=mlx, expected="the same rank", hint=hint))
+    rank = placed if placed is not None else mlx
+    if rank is None:
+        raise BackendError(
+            complaint(JOBKIT_RANK, f"not set although {GANG_FILE} is", expected="this process's rank")
+        )
+    return rank

@@ -1,0 +1,72 @@
+"""Read the settings of the layer from the environment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jobkit.errors import BackendError, complaint
+
+TIMEOUT = "JOBKIT_TIMEOUT_S"
+CONNECT_TIMEOUT = "JOBKIT_CONNECT_TIMEOUT_S"
+HEARTBEAT = "JOBKIT_HEARTBEAT_S"
+VERBOSE = "MLX_RING_VERBOSE"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long a group waits, and whether it talks.
+
+    Attributes:
+        timeout_s: Seconds that a peer may be silent during an operation; 0 waits for ever.
+        connect_timeout_s: Seconds until all ranks must have met.
+        heartbeat_s: Seconds between two signs of life; 0 sends none.
+        verbose: Whether the ring reports on stderr what it does.
+    """
+
+    timeout_s: float = 300.0
+    connect_timeout_s: float = 300.0
+    heartbeat_s: float = 1.0
+    verbose: bool = False
+
+
+def settings(environ: Mapping[str, str]) -> Settings:
+    """Return the settings that the environment asks for, defaults for the rest.
+
+    Raises:
+        BackendError: A value is not a number of seconds.
+    """
+    return Settings(
+        timeout_s=_seconds(environ, TIMEOUT, Settings.timeout_s),
+        connect_timeout_s=_seconds(environ, CONNECT_TIMEOUT, Settings.connect_timeout_s),
+        heartbeat_s=_seconds(environ, HEARTBEAT, Settings.heartbeat_s),
+        verbose=environ.get(VERBOSE, "") not in ("", "0"),
+    )
+
+
+def integer(environ: Mapping[str, str], name: str) -> int | None:
+    """Return the count or rank that a variable holds, None where it is not set.
+
+    Raises:
+        BackendError: It is not an integer >= 0.
+    """
+    text = environ.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise BackendError(complaint(name, "not a number", got=text, expected="an integer >= 0"))
+    return int(text)
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise BackendError(complaint(name, "not a number of seconds", got=text, expected="a number >= 0"))
+    return value
