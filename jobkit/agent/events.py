@@ -1,0 +1,95 @@
+"""What an agent reports, in order, over its standard output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RankExit:
+    """How one rank ended; also the text of its record.
+
+    Attributes:
+        rank: Its rank.
+        host: The host it ran on.
+        status: 0-255; 128 plus the number for a signal.
+        signal: The signal's name, None without one.
+        ended_by_jobkit: Whether it was ended because the job ended; then it never gives the job's status.
+        victim_of: The rank that its error named as the culprit.
+        reason: "exit", "signal" or "not started".
+        started, ended: RFC 3339, UTC.
+        order: Position among the exits of this host, 0 the first in time.
+    """
+
+    rank: int
+    host: str
+    status: int
+    signal: str | None
+    ended_by_jobkit: bool
+    victim_of: int | None
+    reason: str
+    started: str
+    ended: str
+    order: int
+
+
+@dataclass(frozen=True)
+class Started:
+    """A rank's own program runs, in process `pid`."""
+
+    rank: int
+    pid: int
+
+
+@dataclass(frozen=True)
+class Output:
+    """Bytes that a rank wrote to stream 1 or 2, as they came."""
+
+    rank: int
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Exited:
+    """A rank has ended."""
+
+    exit: RankExit
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something went wrong beside the program.
+
+    Attributes:
+        status: The exit status it gives the job; 0 where the job goes on.
+        message: What is wrong, for the user.
+        rank: The rank concerned, None for all.
+    """
+
+    status: int
+    message: str
+    rank: int | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """Everything has ended; the last event.
+
+    Attributes:
+        first: The failure that gives the status; None without one.
+        status: The job's exit status.
+    """
+
+    first: RankExit | None
+    status: int
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The agent is gone without having said so."""
+
+    message: str
+
+
+Event = Started | Output | Exited | Problem | Done | Lost

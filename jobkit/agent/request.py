@@ -1,0 +1,81 @@
+"""What an agent is asked to do, whole and at once, over its standard input."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Request:
+    """One attempt of one job on one host.
+
+    Attributes:
+        job: The job's id, ID/POINT for a point of a sweep; JOBKIT_JOB of every process of it.
+        name: The job's name, for messages.
+        attempt: Counted from 1.
+        run_dir: Absolute folder of records; None makes a private temporary one, removed at the end.
+        output: "files" writes `attempt-K/rank-R.out` and `.err`; "pipe" sends events.
+        first_rank: The lowest rank on this host.
+        local_size: Ranks on this host.
+        size: Ranks of the job.
+        node: This host among the job's.
+        nodes: Hosts of the job.
+        command: The program and its arguments.
+        backend: One or several of `jobkit.env.backends.NAMES`.
+        connections_per_ip: Connections of MLX's ring per address.
+        python: Absolute path of the interpreter that runs the shim; its folder comes first on the ranks' PATH.
+        workdir: Absolute folder in which the program starts.
+        environ: The complete environment that setup starts from. Crosses only the pipe, never argv or disk.
+        setup: Lines for bash, run once, before any rank.
+        overlay: Laid over what setup left.
+        stdin: "none", "all" or a rank's number.
+        ports: First and last port that may be reserved; None for any.
+        subnet: Addresses that other hosts are given; None for any.
+        terminal: Columns and lines of the terminal that shows the output; None where there is none.
+        grace_s: Seconds between TERM and KILL.
+        nccl_port: The one port for NCCL's bootstrap; None for any.
+        spec_hash: Hash of the spec, "" without one; ranks with different ones do not start.
+    """
+
+    job: str
+    name: str
+    attempt: int
+    run_dir: str | None
+    output: str
+    first_rank: int
+    local_size: int
+    size: int
+    node: int
+    nodes: int
+    command: tuple[str, ...]
+    backend: tuple[str, ...]
+    connections_per_ip: int
+    python: str
+    workdir: str
+    environ: dict[str, str] = field(repr=False)
+    setup: tuple[str, ...]
+    overlay: dict[str, str] = field(repr=False)
+    stdin: str
+    ports: tuple[int, int] | None
+    subnet: str | None
+    terminal: tuple[int, int] | None
+    grace_s: float = 5.0
+    nccl_port: int | None = None
+    spec_hash: str = ""
+
+
+def encode(request: Request) -> bytes:
+    """Return the request as it crosses the pipe; bytes that are no UTF-8 survive in surrogates."""
+    return json.dumps(dataclasses.asdict(request)).encode()
+
+
+def decode(data: bytes) -> Request:
+    """Return the request that `encode` wrote."""
+    return Request(**{name: _tuples(value) for name, value in json.loads(data).items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,36 @@
+"""Become one rank's program, in the environment that its launcher and backend call for.
+
+What a scheduler's step runs: `srun jobkit exec -- python train.py`. The same as `python -m jobkit.env`, which
+starts faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "run a rank's program, as a scheduler's step does"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument(
+        "--backend",
+        default="any",
+        metavar="B",
+        help="any, ring, jaccl, jaccl-ring, nccl or none; several with commas",
+    )
+    parser.add_argument("--chdir", default="", metavar="FOLDER", help="start the program there")
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the program and its arguments"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Become the program; returns only an exit status of its own."""
+    import os
+
+    from jobkit.env.__main__ import main
+
+    options = ["--backend", args.backend, "--chdir", args.chdir]
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    return main([*options, "--", *command], dict(os.environ))

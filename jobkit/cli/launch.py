@@ -1,0 +1,69 @@
+"""Start a program's ranks now, in the foreground. Takes the flags of mlx.launch.
+
+Flags end at the first word of CMD, or at `--`.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "start ranks here, in the foreground (drop-in for mlx.launch)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags: mlx.launch's own, then jobkit's."""
+    add = parser.add_argument
+    add("--print-python", action="store_true", help="print the interpreter that would be used, and stop")
+    add("--verbose", action="store_true", help="let the backends talk on stderr")
+    add("--hosts", metavar="H1,H2", help="comma-separated hosts (127.0.0.1)")
+    add("-n", "--repeat-hosts", type=int, default=1, metavar="N", help="ranks per host (1)")
+    add("--hostfile", metavar="FILE", help="JSON file of hosts, one rank an entry")
+    add(
+        "--backend", metavar="B", help="any, ring, jaccl, jaccl-ring, nccl or none (the hostfile's, else any)"
+    )
+    add(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a variable for every rank; repeatable",
+    )
+    add("--mpi-arg", action="append", default=[], metavar="ARG", help="passed to mpirun; repeatable")
+    add(
+        "--connections-per-ip",
+        type=int,
+        default=1,
+        metavar="N",
+        help="connections of MLX's ring per address (1)",
+    )
+    add(
+        "-p",
+        "--starting-port",
+        type=int,
+        metavar="PORT",
+        help="reserve ports from this one up (any free ones)",
+    )
+    add("--cwd", metavar="FOLDER", help="folder in which the program starts (this one)")
+    add("--nccl-port", type=int, metavar="PORT", help="port of NCCL's bootstrap (any free one)")
+    add("--python", metavar="P", help="interpreter to put in front of CMD")
+    add("--label", action="store_true", help="begin each line with its rank, on a pipe too")
+    add("--table", action="store_true", help="at the end, show how each rank ended, on stderr")
+    add("--stdin", default="all", metavar="R", help="who reads standard input: all, none or a rank (all)")
+    add("--agent-python", metavar="P", help="interpreter that has jobkit (this one)")
+    add("--as", dest="as_", metavar="E:NxM", help="through a scheduler: not available in this version")
+    add("command", nargs=argparse.REMAINDER, metavar="CMD", help="the program and its arguments")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start the ranks and stay until all have ended; returns the exit status."""
+    import os
+    import sys
+
+    from jobkit.cli.foreground import Foreground
+    from jobkit.cli.launching import request
+
+    if args.print_python:
+        print(args.python or sys.executable)
+        return 0
+    asked = request(args, dict(os.environ), os.getcwd(), sys.stdout.isatty())
+    return Foreground(asked, label=args.label, table=args.table).run(args.agent_python or sys.executable)

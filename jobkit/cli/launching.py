@@ -1,0 +1,197 @@
+"""From the flags of `jobkit launch` to what its agent is asked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobkit.agent.request import Request
+from jobkit.env.backends import NAMES
+from jobkit.env.scrub import scrub
+from jobkit.errors import LaunchError, SpecError, complaint
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+_VERBOSE = {"MLX_RING_VERBOSE": "1", "NCCL_DEBUG": "INFO"}
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Where the ranks go.
+
+    Attributes:
+        names: One per rank.
+        backend: What the hostfile says, "" if nothing.
+        envs: NAME=VALUE of the hostfile.
+    """
+
+    names: tuple[str, ...]
+    backend: str = ""
+    envs: tuple[str, ...] = ()
+
+
+def request(args: argparse.Namespace, environ: Mapping[str, str], cwd: str, terminal: bool) -> Request:
+    """Return the request that the flags mean.
+
+    Args:
+        args: The flags.
+        environ: The environment to start from.
+        cwd: The folder of whoever launches.
+        terminal: Whether the output appears on a terminal.
+
+    Raises:
+        SpecError: A flag, or the hostfile, cannot be used.
+        LaunchError: A host is not this one.
+    """
+    hosts = _hosts(args)
+    _refuse_remote(args, hosts)
+    size = len(hosts.names)
+    overlay = variables((*hosts.envs, *args.env)) | (_VERBOSE if args.verbose else {})
+    return Request(
+        job=f"launch-{secrets.token_hex(6)}",
+        name="launch",
+        attempt=1,
+        run_dir=None,
+        output="pipe",
+        first_rank=0,
+        local_size=size,
+        size=size,
+        node=0,
+        nodes=1,
+        command=_command(args),
+        backend=_backend(args.backend or hosts.backend or "any"),
+        connections_per_ip=_at_least_one(args.connections_per_ip, "--connections-per-ip"),
+        python=args.agent_python or sys.executable,
+        workdir=str(Path(cwd, args.cwd or "")),
+        environ=scrub(environ),
+        setup=(),
+        overlay=overlay,
+        stdin=_stdin(args.stdin, size),
+        ports=_ports(args.starting_port),
+        subnet=None,
+        terminal=tuple(shutil.get_terminal_size()) if terminal else None,
+        nccl_port=args.nccl_port,
+    )
+
+
+def _hosts(args: argparse.Namespace) -> Hosts:
+    if args.hosts is not None and args.hostfile is not None:
+        raise SpecError(complaint("--hostfile", "cannot be given together with --hosts"))
+    if args.hostfile is not None:
+        return read_hostfile(args.hostfile)
+    times = _at_least_one(args.repeat_hosts, "-n")
+    listed = (args.hosts if args.hosts is not None else _LOCAL[0]).split(",")
+    if not all(listed):
+        raise SpecError(complaint("--hosts", "an empty name", got=args.hosts, expected="HOST,HOST,…"))
+    return Hosts(tuple(host for host in listed for _ in range(times)))
+
+
+def read_hostfile(path: str) -> Hosts:
+    """Return the hosts of an mlx.launch hostfile: a list, or a mapping of backend, envs and hosts.
+
+    Raises:
+        SpecError: It cannot be read, or has another shape.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise SpecError(complaint(path, f"cannot be read ({error.strerror})")) from error
+    except ValueError as error:
+        raise SpecError(
+            complaint(path, f"not JSON ({error})", expected='[{"ssh": "host", "ips": ["10.0.0.1"]}, …]')
+        ) from error
+    rows = content.get("hosts") if isinstance(content, dict) else content
+    if not isinstance(rows, list) or not rows:
+        raise SpecError(complaint(path, "not a hostfile", got=rows, expected="a list of hosts"))
+    names = tuple(_ssh_name(path, number, row) for number, row in enumerate(rows))
+    if not isinstance(content, dict):
+        return Hosts(names)
+    envs = content.get("envs", [])
+    if not isinstance(envs, list):
+        raise SpecError(complaint(f"{path}: envs", "not a list", got=envs, expected='["NAME=VALUE", …]'))
+    return Hosts(names, str(content.get("backend") or ""), tuple(map(str, envs)))
+
+
+def _ssh_name(path: str, number: int, row: object) -> str:
+    name = row.get("ssh") if isinstance(row, dict) else None
+    if not isinstance(name, str) or not name:
+        raise SpecError(
+            complaint(f"{path}: host {number}", "no host name", got=row, expected='{"ssh": "host", …}')
+        )
+    return name
+
+
+def _refuse_remote(args: argparse.Namespace, hosts: Hosts) -> None:
+    if args.as_:
+        hint = "jobkit submit SPEC --executor slurm --dry-run shows what a scheduler would be sent"
+        raise LaunchError(complaint("--as", "not available in this version", got=args.as_, hint=hint))
+    here = (*_LOCAL, os.uname().nodename)
+    for host in hosts.names:
+        if host not in here:
+            raise LaunchError(
+                complaint(
+                    f"host {host}", "remote hosts are not available in this version", expected=_LOCAL[0]
+                )
+            )
+
+
+def variables(settings: Sequence[str]) -> dict[str, str]:
+    """Return NAME=VALUE settings as a mapping; NAME alone means an empty value, as in mlx.launch.
+
+    Raises:
+        SpecError: A name that no shell would take.
+    """
+    found = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if not name.replace("_", "a").isalnum() or not name.isascii() or name[0].isdigit():
+            raise SpecError(complaint("--env", "not a variable's name", got=setting, expected="NAME=VALUE"))
+        found[name] = value
+    return found
+
+
+def _command(args: argparse.Namespace) -> tuple[str, ...]:
+    words = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not words:
+        raise SpecError(
+            complaint("jobkit launch", "no command to run", hint="jobkit launch -n 2 -- python train.py")
+        )
+    return ((args.python,) if args.python else ()) + tuple(words)
+
+
+def _backend(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    for name in names:
+        if name not in NAMES:
+            raise SpecError(
+                complaint("--backend", "unknown name", got=name, expected=f"one of {', '.join(NAMES)}")
+            )
+    return names
+
+
+def _at_least_one(number: int, flag: str) -> int:
+    if number < 1:
+        raise SpecError(complaint(flag, "not a count", got=number, expected="an integer >= 1"))
+    return number
+
+
+def _stdin(text: str, size: int) -> str:
+    if text in ("all", "none") or (text.isdigit() and int(text) < size):
+        return text
+    raise SpecError(
+        complaint("--stdin", "nobody", got=text, expected=f"all, none or a rank less than {size}")
+    )
+
+
+def _ports(first: int | None) -> tuple[int, int] | None:
+    if first is None:
+        return None
+    if not 0 < first < 65536:
+        raise SpecError(complaint("--starting-port", "not a port", got=first, expected="1 to 65535"))
+    return first, 65535

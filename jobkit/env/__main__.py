@@ -1,0 +1,87 @@
+"""Become one rank's program, in the environment that its launcher and backend call for.
+
+usage: python -m jobkit.env [--backend B[,B…]] [--chdir FOLDER] [--] COMMAND [ARGUMENT…]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from jobkit.env import names
+from jobkit.env.detect import detect
+from jobkit.env.facts import facts
+from jobkit.env.gang import AgentLink
+from jobkit.env.shim import prepare
+from jobkit.env.start import become, enter, find
+from jobkit.errors import Exit, JobkitError, SpecError, complaint
+
+_OPTIONS = ("--backend", "--chdir")
+
+
+def arguments(argv: list[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the options given and the command; argparse alone would double the shim's time.
+
+    Raises:
+        SpecError: An unknown option, one without its value, or no command.
+    """
+    given: dict[str, str] = {}
+    words = iter(argv)
+    for word in words:
+        if word == "--" or not word.startswith("-"):
+            command = (() if word == "--" else (word,)) + tuple(words)
+            break
+        name, equals, value = word.partition("=")
+        if name not in _OPTIONS:
+            raise SpecError(
+                complaint("jobkit exec", "unknown option", got=word, expected=" or ".join(_OPTIONS))
+            )
+        given[name] = value if equals else next(words, "")
+    else:
+        command = ()
+    if not command:
+        raise SpecError(complaint("jobkit exec", "no command to run", hint="jobkit exec -- python train.py"))
+    return given, command
+
+
+def main(argv: list[str], environ: dict[str, str]) -> int:
+    """Become the program; an exit status only if that failed."""
+    link = AgentLink(int(environ[names.AGENT_FD])) if environ.get(names.AGENT_FD) else None
+    try:
+        given, command = arguments(argv)
+        backend = tuple((given.get("--backend") or "any").split(","))
+        run(environ, backend, given.get("--chdir", ""), command, link)
+        return Exit.NOT_STARTED
+    except JobkitError as error:
+        if link is None:
+            sys.stderr.write(f"jobkit: error: {error}\n")
+        else:
+            link.refuse(int(error.exit_status), str(error))
+        return int(error.exit_status)
+
+
+def run(
+    environ: dict[str, str],
+    backend: tuple[str, ...],
+    folder: str,
+    command: tuple[str, ...],
+    link: AgentLink | None,
+) -> None:
+    """Become the program; returns only by raising.
+
+    Raises:
+        JobkitError: It cannot be started.
+    """
+    found = detect(environ, facts(environ))
+    if folder:
+        enter(folder)
+        environ = {**environ, "PWD": folder}
+    program = find(command, environ)
+    environ = prepare(environ, found, backend, link)
+    if link is not None:
+        link.starting()
+    become(program, command, environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], dict(os.environ)))

@@ -1,0 +1,63 @@
+"""Resolve `any` and refuse what cannot run here, once every rank's report is known."""
+
+from __future__ import annotations
+
+from jobkit.env.gang import Report
+from jobkit.errors import LaunchError, complaint
+
+NAMES = ("any", "ring", "jaccl", "jaccl-ring", "mpi", "nccl", "none")
+
+
+def resolve(
+    wanted: tuple[str, ...], reports: tuple[Report, ...], *, has_mesh: bool = False
+) -> tuple[str, ...]:
+    """Return the backends whose variables are set, `any` replaced by what every rank can use.
+
+    Args:
+        wanted: Names of NAMES, one or several.
+        reports: In rank order.
+        has_mesh: Whether an RDMA device matrix was given.
+
+    Raises:
+        LaunchError: A backend that was named cannot run on these hosts.
+    """
+    chosen = tuple(dict.fromkeys(_any(reports, has_mesh) if name == "any" else name for name in wanted))
+    for name in chosen:
+        _check(name, reports, has_mesh)
+    return chosen
+
+
+def _any(reports: tuple[Report, ...], has_mesh: bool) -> str:
+    if all(report.devices >= _local_size(report, reports) for report in reports):
+        return "nccl"
+    return "jaccl" if has_mesh else "ring"
+
+
+def _local_size(report: Report, reports: tuple[Report, ...]) -> int:
+    return sum(other.node == report.node for other in reports)
+
+
+def _check(name: str, reports: tuple[Report, ...], has_mesh: bool) -> None:
+    if name not in NAMES:
+        raise LaunchError(
+            complaint("backend", "unknown name", got=name, expected=f"one of {', '.join(NAMES)}")
+        )
+    if name == "nccl":
+        _check_devices(reports)
+    if name in ("jaccl", "jaccl-ring") and not has_mesh:
+        hint = "use --backend ring, or give a hostfile with rdma devices"
+        raise LaunchError(
+            complaint(f"backend {name}", "no RDMA devices are known for these hosts", hint=hint)
+        )
+    if name == "mpi":
+        hint = "start the program with mpirun, or use --backend ring"
+        raise LaunchError(
+            complaint("backend mpi", "ranks of MPI are started by mpirun, not by this agent", hint=hint)
+        )
+
+
+def _check_devices(reports: tuple[Report, ...]) -> None:
+    for report in reports:
+        if not report.devices:
+            where = f"backend nccl: rank {report.rank} on {report.host}"
+            raise LaunchError(complaint(where, "no CUDA device is visible", hint="use --backend ring"))

@@ -1,0 +1,44 @@
+"""A process whose MLX or torch variables were set by hand, or by mlx.launch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jobkit.env.launchers.read import checked, count
+from jobkit.env.placement import Facts, Placement
+
+_MLX_RANK, _MLX_WORLD_SIZE = "MLX_RANK", "MLX_WORLD_SIZE"
+_RANK, _WORLD_SIZE, _LOCAL_RANK, _LOCAL_WORLD_SIZE = "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"
+
+
+def detect(environ: Mapping[str, str], facts: Facts) -> Placement | None:
+    """Return the placement that plain variables say: MLX's first, then RANK with WORLD_SIZE."""
+    if environ.get(_MLX_RANK):
+        if facts.hostfile_hosts is not None:
+            return _by_hosts(count(environ, _MLX_RANK), facts.hostfile_hosts)
+        if environ.get(_MLX_WORLD_SIZE):
+            return _by_size(environ, _MLX_RANK, _MLX_WORLD_SIZE, facts)
+    if environ.get(_RANK) and environ.get(_WORLD_SIZE):
+        return _by_size(environ, _RANK, _WORLD_SIZE, facts)
+    return None
+
+
+def _by_hosts(rank: int, hosts: tuple[str, ...]) -> Placement:
+    nodes = list(dict.fromkeys(hosts))
+    host = hosts[rank] if rank < len(hosts) else None
+    local = [r for r, other in enumerate(hosts) if other == host]
+    local_rank = local.index(rank) if rank in local else 0
+    node = nodes.index(host) if host in nodes else 0
+    placement = Placement(rank, len(hosts), local_rank, max(1, len(local)), node, len(nodes), hosts)
+    return checked(placement, _MLX_RANK, _MLX_RANK)
+
+
+def _by_size(environ: Mapping[str, str], rank_name: str, size_name: str, facts: Facts) -> Placement:
+    """Without a list of hosts every rank counts as one of this node, unless torch's local variables say more."""
+    rank, size = count(environ, rank_name), count(environ, size_name)
+    local_size = count(environ, _LOCAL_WORLD_SIZE) if environ.get(_LOCAL_WORLD_SIZE) else size
+    local_rank = count(environ, _LOCAL_RANK) if environ.get(_LOCAL_RANK) else rank % max(1, local_size)
+    nodes = -(-size // max(1, local_size))
+    hosts = tuple(facts.host if local_size == size or r == rank else None for r in range(size))
+    placement = Placement(rank, size, local_rank, local_size, rank // max(1, local_size), nodes, hosts)
+    return checked(placement, rank_name, _LOCAL_RANK)

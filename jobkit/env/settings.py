@@ -1,0 +1,62 @@
+"""What the launcher handed down to the shim beside the placement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jobkit.env import names
+from jobkit.env.data import dataclass
+from jobkit.errors import LaunchError, complaint
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Choices of the spec that the shim carries out.
+
+    Attributes:
+        ports: First and last port that may be reserved; None for any.
+        nccl_port: The one port for NCCL's bootstrap; None for any.
+        connections_per_ip: Connections of MLX's ring per address.
+        gpus_per_rank: CUDA devices per rank; 0 leaves CUDA_VISIBLE_DEVICES as it is, except under nccl.
+        share_gpus: Whether ranks may share a device.
+        spec_hash: Hash of the spec, "" without one.
+    """
+
+    ports: tuple[int, int] | None
+    nccl_port: int | None
+    connections_per_ip: int
+    gpus_per_rank: int
+    share_gpus: bool
+    spec_hash: str
+
+
+def settings(environ: Mapping[str, str]) -> Settings:
+    """Return what an environment says.
+
+    Raises:
+        LaunchError: A variable is not what it should be.
+    """
+    return Settings(
+        ports=_range(environ.get(names.PORTS, "")),
+        nccl_port=_number(environ, names.NCCL_BOOTSTRAP_PORT, 0) or None,
+        connections_per_ip=_number(environ, names.CONNECTIONS_PER_IP, 1),
+        gpus_per_rank=_number(environ, names.GPUS_PER_RANK, 0),
+        share_gpus=environ.get(names.SHARE_GPUS, "") == "1",
+        spec_hash=environ.get(names.SPEC_HASH, ""),
+    )
+
+
+def _range(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    first, dash, last = text.partition("-")
+    if not (dash and first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
+        raise LaunchError(complaint(names.PORTS, "not a range of ports", got=text, expected="FIRST-LAST"))
+    return int(first), int(last)
+
+
+def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name, "")
+    if text and not text.isdigit():
+        raise LaunchError(complaint(name, "not a count", got=text, expected="an integer >= 0"))
+    return int(text) if text else default
