@@ -46,9 +46,9 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
     Raises:
         BackendError: That folder is not the user's own.
     """
-    base = environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 may have no home
-    if os.path.isabs(base) and _is_writable(Path(base) / "jobkit"):
-        return Path(base) / "jobkit"
+    base = Path(environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111 HOME may be unknown
+    if base.is_absolute() and _is_writable(base / "jobkit"):
+        return base / "jobkit"
     folder = Path(tempfile.gettempdir()) / f"jobkit-{os.getuid()}"
     if not _is_writable(folder) or folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise BackendError(
@@ -242,7 +242,8 @@ def load(environ: Mapping[str, str]) -> ModuleType:
     importlib.import_module("mlx.core")  # loads libmlx, which the bridge is linked to by name
     file = build(environ)
     loader = importlib.machinery.ExtensionFileLoader(MODULE, str(file))
-    spec = importlib.machinery.ModuleSpec(MODULE, loader, origin=str(file))
+    spec = importlib.util.spec_from_file_location(MODULE, file, loader=loader)
+    assert spec is not None, "a loader is given"
     try:
         module = importlib.util.module_from_spec(spec)
         loader.exec_module(module)
