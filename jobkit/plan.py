@@ -248,9 +248,6 @@ def _refused_locally(spec: JobSpec) -> list[str]:
     if spec.signal is not None and spec.time_s is None:
         text = "executor local has no time limit to be ahead of"
         found.append(complaint(spec.where("signal"), text, expected="time as well, or no signal"))
-    if spec.mpi.args:
-        text = "executor local starts no mpirun in this version"
-        found.append(complaint(spec.where("mpi"), text, expected="no mpi section"))
     return found
 
 

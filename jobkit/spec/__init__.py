@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from jobkit.errors import SpecError, complaint
 from jobkit.spec import document as documents
 from jobkit.spec import overrides as overriding
-from jobkit.spec.complaints import told, wrongs_of
+from jobkit.spec.complaints import MAX_COMPLAINTS, told, wrongs_of
 from jobkit.spec.interpolate import literal
+from jobkit.spec.json_schema import schema
 from jobkit.spec.model import JobSpec
 from jobkit.spec.wrong import Shown, Wrong
 
@@ -111,7 +112,7 @@ def _validated(
             return (None if wrongs else spec), wrongs
         wrongs += found
         rest = _without(value, {str(wrong.at[0]) for wrong in found if wrong.at}, stem)
-        if rest == value:
+        if rest == value or len(wrongs) >= MAX_COMPLAINTS:
             return None, wrongs
         value = rest
 
@@ -125,9 +126,3 @@ def _without(value: dict[str, Any], wrong: set[str], stem: str) -> dict[str, Any
     gone = wrong.union(*(_DEPENDS.get(key, set()) for key in wrong))
     rest = {key: item for key, item in value.items() if key not in gone}
     return {"run": "true", "name": literal(stem), **rest}
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON Schema of a spec, for editors."""
-    found: dict[str, Any] = JobSpec.model_json_schema(by_alias=True)
-    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -12,6 +12,8 @@ from pydantic_core import ErrorDetails
 from jobkit.errors import complaint
 from jobkit.spec.document import Document, Place, located
 from jobkit.spec.wrong import Path, Wrong, Wrongs
+
+MAX_COMPLAINTS = 50  # nobody reads more, and each unknown key is compared with every known one
 
 _TYPES = {
     "tuple_type": ("not a list", "a list: [a, b]"),
@@ -22,8 +24,9 @@ _TYPES = {
 
 
 def wrongs_of(error: ValidationError, model: type[BaseModel]) -> list[Wrong]:
-    """Return what pydantic found, each with its path from the top of the spec."""
-    return [wrong for details in error.errors() for wrong in _wrongs(details, model)]
+    """Return what pydantic found, each with its path from the top of the spec; the first of very many."""
+    found = error.errors()[:MAX_COMPLAINTS]
+    return [wrong for details in found for wrong in _wrongs(details, model)]
 
 
 def _wrongs(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Wrong]:
@@ -52,10 +55,14 @@ def _unknown_key(path: Path, model: type[BaseModel]) -> Wrong:
 def section_of(path: Path, model: type[BaseModel]) -> type[BaseModel]:
     """Return the model of the section at a path; an optional one (`signal`) counts as itself."""
     for part in path:
-        annotation: Any = _keys(model)[str(part)]
-        choices = getattr(annotation, "__args__", (annotation,))
-        model = next(one for one in choices if isinstance(one, type) and issubclass(one, BaseModel))
+        model = section_in(_keys(model)[str(part)]) or model
     return model
+
+
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the section that a type stands for, or None for a single value; `Signal | None` is a Signal."""
+    choices = (annotation, *get_args(annotation))
+    return next((one for one in choices if isinstance(one, type) and issubclass(one, BaseModel)), None)
 
 
 def _keys(model: type[BaseModel]) -> dict[str, Any]:
@@ -79,4 +86,6 @@ def told(wrongs: list[Wrong], document: Document) -> str:
         found.append((place, text))
     # Overrides have line 0 and come last.
     found.sort(key=lambda each: (each[0].line == 0, each[0].line))
-    return "\n".join(dict.fromkeys(text for _, text in found))
+    lines = list(dict.fromkeys(text for _, text in found))
+    more = [f"and {len(lines) - MAX_COMPLAINTS} more"] if len(lines) > MAX_COMPLAINTS else []
+    return "\n".join(lines[:MAX_COMPLAINTS] + more)

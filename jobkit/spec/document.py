@@ -18,9 +18,9 @@ import yaml
 from jobkit.errors import SpecError, complaint
 from jobkit.spec.wrong import Path, Shown
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 18  # PyYAML reads some 50 kB/s of the densest text
 MAX_DEPTH = 20  # the spec itself needs 4
-MAX_VALUES = 100_000  # after aliases are followed: what stops "billion laughs"
+MAX_VALUES = 200_000  # after aliases are followed: what stops "billion laughs"
 
 _CORE = "tag:yaml.org,2002:"
 _MERGE = f"{_CORE}merge"
@@ -42,7 +42,7 @@ class Plain(str):
         return plain
 
     def __repr__(self) -> str:
-        return repr(str(self)) if self.yaml_type == "str" else str(self)
+        return repr(str(self)) if self.yaml_type == "str" else str(self) or "nothing"
 
 
 def is_null(value: object) -> bool:
@@ -157,7 +157,10 @@ def _compose(text: str, source: str) -> tuple[yaml.Node | None, list[tuple[int, 
     except (ValueError, OverflowError, IndexError) as error:
         # PyYAML lets a few of Python's own errors out, for escapes that name no character.
         line = loader.line + 1 if loader else 1
-        raise SpecError(complaint(f"{source}:{line}", f"not YAML: {error}")) from None
+        kind = type(error).__name__
+        raise SpecError(
+            complaint(f"{source}:{line}", f"not YAML: a number or an escape out of range ({kind})")
+        ) from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -191,6 +194,7 @@ class _Converter:
         self.lines = lines
         self.document = document
         self.left = MAX_VALUES
+        self.depth = 0
 
     def convert(self, node: yaml.Node, path: Path) -> Any:
         """Return the value of a node.
@@ -201,10 +205,14 @@ class _Converter:
         self.left -= 1
         place = self.place(node)
         self.document.places.setdefault(path, place)
-        if self.left < 0 or len(path) > MAX_DEPTH:
-            raise SpecError(
-                complaint(str(place), "aliases that repeat without end", expected="a smaller document")
-            )
+        if self.left < 0 or self.depth > MAX_DEPTH:
+            raise SpecError(complaint(str(place), "aliases that multiply without end", expected="fewer"))
+        self.depth += 1
+        value = self.content(node, path)
+        self.depth -= 1
+        return value
+
+    def content(self, node: yaml.Node, path: Path) -> Any:
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node)
         if isinstance(node, yaml.SequenceNode):

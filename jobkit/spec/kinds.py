@@ -6,6 +6,7 @@ A kind is both halves of a type: `read`, which turns what was written into a val
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import re
 import signal
@@ -32,16 +33,18 @@ class Kind:
 
     Attributes:
         expected: What messages and the reference say is expected.
-        read: From what was written to the value; raises Wrong.
+        read: From what was written, and pydantic's ValidationInfo if it takes two, to the value; raises Wrong.
         schema: JSON Schema of what may be written.
     """
 
     expected: str
-    read: Callable[[Any], Any]
+    read: Callable[..., Any]
     schema: dict[str, Any] = field(hash=False)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Tell pydantic to read the value with `read`."""
+        if len(inspect.signature(self.read).parameters) == 2:
+            return core_schema.with_info_plain_validator_function(self.read)
         return core_schema.no_info_plain_validator_function(self.read)
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -230,7 +233,7 @@ def variable_text(value: Any) -> str:
         Wrong: null, or not a scalar.
     """
     if value is None or (isinstance(value, Plain) and value.yaml_type == "null"):
-        raise Wrong("no value", got=Plain(value or "nothing", "null"), expected='text; "" for an empty one')
+        raise Wrong("no value", got=value, expected='text; "" for an empty one')
     return written(value)
 
 
@@ -283,6 +286,7 @@ def _subnet(value: Any) -> str:
 
 BOOLEAN = Kind("true or false", _boolean, {"type": "boolean"})
 TEXT = Kind("text", setting, {"type": ["string", "integer"]})
+PATH = Kind("a path", setting, {"type": "string"})
 LINE = Kind("a line for bash", _line, {"type": "string"})
 ARGUMENT = Kind("text", plain_text, {"type": ["string", "integer"]})
 VARIABLE = Kind("the name of a variable", _variable_name, {"type": "string", "pattern": f"^{NAME}$"})

@@ -14,10 +14,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PlainValidator,
     PrivateAttr,
     ValidationInfo,
-    WithJsonSchema,
     model_validator,
 )
 
@@ -35,12 +33,13 @@ MAX_POINTS = 10_000
 _MLX = ("RANK", "WORLD_SIZE", "HOSTFILE", "IBV_DEVICES", "JACCL_COORDINATOR", "JACCL_RING")
 _JACCL = ("RANK", "IBV_DEVICES", "COORDINATOR", "RING")
 _PLACEMENT = ("JOB", "RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE", "NODE", "NODES", "ATTEMPT", "RUN_DIR")
-_HANDED_DOWN = ("OUTER", "BACKEND", "GANG_FILE", "TOKEN_FILE", "AGENT_FD")
+_GROUP = ("BACKEND", "GANG_FILE", "TOKEN_FILE", "VICTIM_FILE", "OUTER", "AGENT_FD", "SPEC_HASH")
+_SETTLED = ("PORTS", "SUBNET", "CONNECTIONS_PER_IP", "NCCL_PORT", "GPUS_PER_RANK", "SHARE_GPUS")
 CONTRACT_VARIABLES = frozenset(
     (
         *(f"MLX_{name}" for name in _MLX),
         *(f"JACCL_{name}" for name in _JACCL),
-        *(f"JOBKIT_{name}" for name in _PLACEMENT + _HANDED_DOWN),
+        *(f"JOBKIT_{name}" for name in _PLACEMENT + _GROUP + _SETTLED),
         "NCCL_HOST_IP",
         "NCCL_PORT",
     )
@@ -180,7 +179,7 @@ def _read_sweep(value: Any) -> tuple[dict[str, str], ...]:
 
 def _check_points(n_points: int) -> None:
     if n_points > MAX_POINTS:
-        raise Wrong(f"{n_points} points", expected=f"at most {MAX_POINTS}")
+        raise Wrong("too many points", expected=f"at most {MAX_POINTS}")
 
 
 def _read_key(key: str) -> str:
@@ -208,8 +207,9 @@ def _read_sweep_value(value: Any) -> str:
     return kinds.written(value)
 
 
-def _shape(*types: dict[str, Any]) -> WithJsonSchema:
-    return WithJsonSchema(types[0] if len(types) == 1 else {"anyOf": list(types)})
+def _reads(read: Callable[..., Any], expected: str, *types: dict[str, Any]) -> kinds.Kind:
+    """Return the kind that a reader of this file makes; it may be written in each of several types."""
+    return kinds.Kind(expected, read, types[0] if len(types) == 1 else {"anyOf": list(types)})
 
 
 _SCALAR = {"type": ["string", "number", "boolean"]}
@@ -218,23 +218,24 @@ _LIST = {"type": "array", "items": _SCALAR, "minItems": 1}
 _BACKEND = {"enum": list(BACKENDS)}
 
 _COUNT = kinds.integer(1)
+_RUN = _reads(_read_run, "a command, or a list of words", _ANY_TEXT, _LIST)
+_BACKENDS = _reads(
+    _read_backend,
+    f"{', '.join(BACKENDS)}, or a list",
+    _BACKEND,
+    {"type": "array", "items": _BACKEND, "minItems": 1},
+)
+_NAME = _reads(_read_name, "text", _ANY_TEXT)
+_PATH = _reads(_read_path, "a path", _ANY_TEXT)
+_INTERPRETER = _reads(_read_python, "a path with a slash", _ANY_TEXT)
+_VARIABLE_TEXT = _reads(_read_variable, "text", _SCALAR)
+_POINTS = _reads(
+    _read_sweep,
+    "a mapping of lists, or a list of mappings",
+    {"type": "object", "additionalProperties": _LIST, "minProperties": 1},
+    {"type": "array", "items": {"type": "object", "additionalProperties": _SCALAR}, "minItems": 1},
+)
 
-Words = Annotated[tuple[Template, ...], PlainValidator(_read_run), _shape(_ANY_TEXT, _LIST)]
-Backends = Annotated[
-    tuple[str, ...],
-    PlainValidator(_read_backend),
-    _shape(_BACKEND, {"type": "array", "items": _BACKEND, "minItems": 1}),
-]
-PathText = Annotated[str, PlainValidator(_read_path), _shape(_ANY_TEXT)]
-VariableText = Annotated[Template, PlainValidator(_read_variable), _shape(_SCALAR)]
-Points = Annotated[
-    tuple[dict[str, str], ...],
-    PlainValidator(_read_sweep),
-    _shape(
-        {"type": "object", "additionalProperties": _LIST, "minProperties": 1},
-        {"type": "array", "items": {"type": "object", "additionalProperties": _SCALAR}, "minItems": 1},
-    ),
-]
 Texts = tuple[Annotated[str, kinds.TEXT], ...]
 Options = dict[Annotated[str, kinds.OPTION], Annotated[str, kinds.ARGUMENT]]
 
@@ -274,7 +275,11 @@ class Signal(Section):
         description="Which signal, with or without SIG.", examples=["USR1"]
     )
     before_s: Annotated[float, kinds.DURATION] = Field(
-        default=60.0, alias="before", description="How long ahead of the time limit.", examples=["90s"]
+        default=60.0,
+        alias="before",
+        description="How long ahead of the time limit.",
+        examples=["90s"],
+        json_schema_extra={"default": "60s"},
     )
 
 
@@ -312,7 +317,7 @@ class Mpi(Section):
 class Jaccl(Section):
     """The jaccl backend."""
 
-    hostfile: PathText | None = Field(
+    hostfile: Annotated[str | None, kinds.PATH] = Field(
         default=None,
         description="A hostfile with the rdma matrix; unset: found out on the nodes.",
         examples=["hosts.json"],
@@ -354,10 +359,10 @@ class Ssh(Section):
     """The ssh executor; other executors check it and go on."""
 
     hosts: Texts = Field(default=(), description="Hosts in rank order.", examples=[["h1", "h2"]])
-    hostfile: PathText | None = Field(
+    hostfile: Annotated[str | None, kinds.PATH] = Field(
         default=None, description="A JSON hostfile of MLX, in place of hosts.", examples=["hosts.json"]
     )
-    python: Annotated[str | None, PlainValidator(_read_python), _shape(_ANY_TEXT)] = Field(
+    python: Annotated[str | None, _INTERPRETER] = Field(
         default=None,
         description="Interpreter on the hosts; unset: as python.",
         examples=["/opt/venv/bin/python"],
@@ -368,7 +373,7 @@ class Ssh(Section):
     detach: Annotated[bool, kinds.BOOLEAN] = Field(
         default=False, description="The job lives on when this machine is gone.", examples=[False]
     )
-    workdir: PathText | None = Field(
+    workdir: Annotated[str | None, kinds.PATH] = Field(
         default=None, description="Folder on the hosts; unset: as workdir.", examples=["work"]
     )
     host_keys: Annotated[str, kinds.choice("strict", "tofu", "off")] = Field(
@@ -377,7 +382,11 @@ class Ssh(Section):
         examples=["strict"],
     )
     suspend_s: Annotated[float, kinds.DURATION] = Field(
-        default=600.0, alias="suspend", description="How long ^Z may pause the job.", examples=["10m"]
+        default=600.0,
+        alias="suspend",
+        description="How long ^Z may pause the job.",
+        examples=["10m"],
+        json_schema_extra={"default": "10m"},
     )
 
 
@@ -389,7 +398,7 @@ class JobSpec(Section):
     jobkit: Annotated[int, kinds.choice_of_version(1)] = Field(
         default=1, description="Version of the spec.", examples=[1]
     )
-    name: Annotated[Template, PlainValidator(_read_name), _shape(_ANY_TEXT)] = Field(
+    name: Annotated[Template, _NAME] = Field(
         default=literal("job"),
         description="Name of the job; unset: the file's name without its ending.",
         examples=["digits"],
@@ -400,11 +409,11 @@ class JobSpec(Section):
         description="Give `run` to /bin/bash -c instead of starting the program itself.",
         examples=[True],
     )
-    run: Words = Field(
+    run: Annotated[tuple[Template, ...], _RUN] = Field(
         description="The program with its arguments, as text or as a list of words.",
         examples=["python train.py --epochs 3"],
     )
-    backend: Backends = Field(
+    backend: Annotated[tuple[str, ...], _BACKENDS] = Field(
         default=("any",),
         description="What the ranks communicate through; a list for programs that open several.",
         examples=["ring"],
@@ -435,7 +444,7 @@ class JobSpec(Section):
     memory_bytes: Annotated[int | None, kinds.MEMORY] = Field(
         default=None, alias="memory", description="Memory on each node.", examples=["16G"]
     )
-    env: dict[Annotated[str, kinds.VARIABLE], VariableText] = Field(
+    env: dict[Annotated[str, kinds.VARIABLE], Annotated[Template, _VARIABLE_TEXT]] = Field(
         default={}, description="Variables for the ranks.", examples=[{"MLX_METAL_FAST_SYNCH": "1"}]
     )
     forward: tuple[Annotated[str, kinds.VARIABLE], ...] = Field(
@@ -451,15 +460,15 @@ class JobSpec(Section):
     inherit: Annotated[bool, kinds.BOOLEAN] = Field(
         default=True, description="false: ranks start from PATH, HOME, USER and LANG only.", examples=[False]
     )
-    python: Annotated[str | None, PlainValidator(_read_python), _shape(_ANY_TEXT)] = Field(
+    python: Annotated[str | None, _INTERPRETER] = Field(
         default=None,
         description="Interpreter with jobkit on the nodes, first on PATH; unset: the submitting one.",
         examples=[".venv/bin/python"],
     )
-    workdir: PathText = Field(
+    workdir: Annotated[str, _PATH] = Field(
         default=".", description="Folder in which the ranks start.", examples=["project"]
     )
-    run_dir: PathText | None = Field(
+    run_dir: Annotated[str | None, _PATH] = Field(
         default=None,
         description="Folder for the run folders of jobs; unset: $JOBKIT_HOME/jobs.",
         examples=["/shared/runs"],
@@ -484,7 +493,7 @@ class JobSpec(Section):
     ring: Ring = Field(default=Ring(), description=Ring.__doc__)
     mpi: Mpi = Field(default=Mpi(), description=Mpi.__doc__)
     jaccl: Jaccl = Field(default=Jaccl(), description=Jaccl.__doc__)
-    sweep: Points = Field(
+    sweep: Annotated[tuple[dict[str, str], ...], _POINTS] = Field(
         default=(),
         description="Run once for each point: the product of lists, or a list of mappings as they are.",
         examples=[{"lr": [0.1, 0.01], "seed": [1, 2]}],

@@ -16,7 +16,7 @@ _PIECE = re.compile(
 )
 _ESCAPED_IN_DOUBLE = re.compile(r'\\(["\\])')
 _OPERATOR = re.compile(r"\|\|?|&&?|;|[<>].*|\d>.*|&>.*|.*;", re.DOTALL)  # a whole word
-_EXPANSION = re.compile(r"\$[A-Za-z_(][A-Za-z0-9_]*")
+_EXPANSION = re.compile(r"\$[A-Za-z_(][A-Za-z0-9_]*|`")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 
 _SHELL = "`shell: true`, or quotes around text that is meant as it stands"
@@ -73,17 +73,13 @@ def _unquoted(kind: str, piece: str) -> str:
     if kind == "escape":
         return piece[1:]
     if kind == "double":
-        _refuse_expansion(re.sub(r"\\.", "", piece, flags=re.DOTALL))
         return _ESCAPED_IN_DOUBLE.sub(r"\1", piece[1:-1])
-    _refuse_expansion(piece)
-    return piece
-
-
-def _refuse_expansion(piece: str) -> None:
     found = _EXPANSION.search(piece)
     if found:
-        braces = f"${{{found[0][1:]}}}, " if "(" not in found[0] else ""
+        name = found[0][1:]
+        braces = f"${{{name}}}, " if name.isidentifier() else ""
         raise Wrong("only a shell replaces this", got=found[0], expected=f"{braces}{_SHELL}")
+    return piece
 
 
 def _checked(raw: str, word: str, *, first: bool) -> str:
