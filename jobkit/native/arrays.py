@@ -172,6 +172,8 @@ def _host_operand(x: Array, finish: Finish) -> Operand:
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(complaint("array", "masked", got=type(x).__name__, expected="a plain NumPy array"))
     code = code_of(x.dtype)
+    if type(x) is np.ndarray and x.flags.carray and x.dtype.isnative:
+        return Operand(x, code, finish)
     data = np.require(x, x.dtype.newbyteorder("="), ["C", "A", "E"])
     return Operand(data.reshape(x.shape), code, finish)
 

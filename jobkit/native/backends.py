@@ -21,6 +21,7 @@ JOBKIT_BACKEND = "JOBKIT_BACKEND"  # what `any` is in this job: 'ring', or sever
 SIZES = ("JOBKIT_SIZE", "MLX_WORLD_SIZE")
 
 _groups: dict[str, Group] = {}  # by backend, and the first one under ANY too
+_used: dict[str, Group] = {}  # the group of one that operations have used, under ANY
 _alone = Group(None)
 _lock = threading.RLock()
 
@@ -44,12 +45,16 @@ def init(environ: Mapping[str, str], *, strict: bool, backend: str) -> Group:
 
 
 def default() -> Group:
-    """Return the group that operations use when none is given: that of `init()`."""
-    group = _groups.get(ANY)
+    """Return the group that operations use when none is given: that of `init()`.
+
+    A group of one is remembered until a call of `init` forms another, so that the environment is not searched
+    at every operation.
+    """
+    group = _groups.get(ANY) or _used.get(ANY)
     if group is None:
         from jobkit import native  # only `native` reads the process's environment
 
-        group = native.init()
+        group = _used[ANY] = native.init()
     return group
 
 
@@ -58,6 +63,7 @@ def shutdown() -> None:
     with _lock:
         groups = {id(group): group for group in _groups.values()}
         _groups.clear()
+        _used.clear()
         for group in groups.values():
             group.close()
 

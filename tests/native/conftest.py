@@ -1,0 +1,87 @@
+"""N ranks as N threads of the test, over loopback, through the real engine."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+
+from jobkit.native.group import Group
+
+T = TypeVar("T")
+DEADLINE_S = 120.0
+TOKEN = bytes(range(32))
+
+
+@contextlib.contextmanager
+def reserved_ports(n: int) -> Iterator[list[int]]:
+    """Hold n free ports as the shim does: bound without an option, SO_REUSEPORT set after, not listening."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        yield [each.getsockname()[1] for each in sockets]
+
+
+def connect(rank: int, ports: list[int], job: str, token: bytes, timeout_s: float) -> Group:
+    """Return rank's group of a world that meets on loopback."""
+    core = importlib.import_module("jobkit.native._core").connect(
+        rank,
+        [[f"127.0.0.1:{port}"] for port in ports],
+        mode="gang",
+        job=job,
+        epoch=0,
+        token=token,
+        connect_timeout_s=30.0,
+        timeout_s=timeout_s,
+        heartbeat_s=1.0,
+        verbose=False,
+    )
+    return Group(core, backend="ring", is_authenticated=bool(token))
+
+
+def _run(
+    n: int,
+    program: Callable[[Group], T],
+    *,
+    token: bytes = TOKEN,
+    timeout_s: float = 60.0,
+    check: bool = True,
+) -> list[Any]:
+    results: list[Any] = [None] * n
+    job = uuid.uuid4().hex
+
+    def rank_main(rank: int, ports: list[int]) -> None:
+        try:
+            with contextlib.closing(connect(rank, ports, job, token, timeout_s)) as group:
+                results[rank] = program(group)
+        except BaseException as error:  # noqa: BLE001 - handed to the test
+            results[rank] = error
+
+    with reserved_ports(n) as ports:
+        threads = [threading.Thread(target=rank_main, args=(rank, ports), daemon=True) for rank in range(n)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(DEADLINE_S)
+        assert not any(thread.is_alive() for thread in threads), "a rank hangs"
+    failures = [result for result in results if isinstance(result, BaseException)]
+    if check and failures:
+        raise failures[0]
+    return results
+
+
+@pytest.fixture
+def run_ranks() -> Callable[..., list[Any]]:
+    """A function: run `program(group)` on n connected ranks, return the results in rank order.
+
+    The first exception is raised; with `check=False` exceptions are results.
+    """
+    return _run
