@@ -96,7 +96,10 @@ class Agent:
         self._send(wire.STDIN_END)
 
     def signal(self, name: str) -> None:
-        """Send a signal to every rank: INT, TERM, HUP, QUIT, STOP and CONT to its process group, others to its program."""
+        """Send a signal, by its name without SIG, to every rank.
+
+        INT, TERM, HUP, QUIT, TSTP, STOP and CONT go to its process group, others to its program alone.
+        """
         self._send(wire.SIGNAL, name.encode())
 
     def terminate(self, grace_s: float | None = None) -> None:

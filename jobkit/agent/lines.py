@@ -13,7 +13,7 @@ _LINE_STARTS = re.compile(rb"(\n|\r(?!\n))(?=.)", re.DOTALL)
 
 @dataclass
 class _Stream:
-    """What one rank has written to one stream and is not out yet, with the times of its first and last bytes."""
+    """What one rank has written to one stream and is not out yet, and when its first and last bytes came."""
 
     pending: bytearray = field(default_factory=bytearray)
     first: float = 0.0
@@ -22,7 +22,7 @@ class _Stream:
 
 @dataclass
 class _Screen:
-    """Where output appears: the rank whose line is open there, and whether it has just returned to its start."""
+    """Where output appears: the rank whose line is open there, and whether it just returned to its start."""
 
     owner: int | None = None
     returned: bool = False
@@ -31,8 +31,8 @@ class _Screen:
 class Lines:
     """Takes bytes of any rank, gives back bytes in the order in which they are to be shown.
 
-    A line that is complete goes out at once. A partial one (a prompt, a progress bar) goes out after a silence; if
-    another rank writes meanwhile it is cut with a newline, so that the other's line is whole.
+    A line that is complete goes out at once. A partial one (a prompt, a progress bar) goes out after a
+    silence; if another rank writes meanwhile it is cut with a newline, so that the other's line is whole.
     """
 
     def __init__(self, prefixes: dict[int, dict[int, bytes]], *, one_screen: bool) -> None:

@@ -27,7 +27,7 @@ def become_subreaper() -> None:
 
 def reap() -> dict[int, int]:
     """Collect every child that has ended: wait statuses by process id."""
-    ended = {}
+    ended: dict[int, int] = {}
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -41,8 +41,9 @@ def reap() -> dict[int, int]:
 def members(job: str, groups: Iterable[int]) -> set[int]:
     """Return the living processes of a job.
 
-    On Linux they are this process's descendants (a subreaper keeps those that daemonise) and those that carry the
-    job's id in their environment; elsewhere, its descendants and the members of the ranks' process groups.
+    On Linux they are this process's descendants (a subreaper keeps those that daemonise) and those that
+    carry the job's id in their environment; elsewhere, its descendants and the members of the ranks' process
+    groups.
 
     Args:
         job: The job's id.
@@ -112,8 +113,9 @@ def send(pid: int, number: int) -> None:
 class Ending:
     """Ends every process that `find` returns: TERM, after a grace KILL, until there is none.
 
-    A process that is stopped is continued so that it sees the TERM, and one that appears meanwhile gets its own.
-    Processes that cannot be killed (another user's, or stuck in the kernel) are given up after GIVE_UP_S.
+    A process that is stopped is continued so that it sees the TERM, and one that appears meanwhile gets its
+    own. Processes that cannot be killed (another user's, or stuck in the kernel) are given up after
+    GIVE_UP_S.
     """
 
     def __init__(self, find: Callable[[], set[int]], grace_s: float, asked: Iterable[int] = ()) -> None:

@@ -41,7 +41,7 @@ class Rank:
 
 
 def base_environ(request: Request) -> dict[str, str]:
-    """Return what setup starts from: the request's environment with the interpreter's folder first on PATH."""
+    """Return what setup starts from: the request's environment, the interpreter's folder first on PATH."""
     environ = dict(request.environ)
     folder = str(Path(request.python).parent)
     path = environ.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
@@ -136,7 +136,8 @@ def _rank(rank: int, process: subprocess.Popen[bytes], seat: Seat, began: str) -
 def shim_command(request: Request) -> list[str]:
     """Return the shim's command line.
 
-    It starts in "/", so that a module of the user's working directory cannot stand in for one of Python's own.
+    It starts in "/", so that a module of the user's working directory cannot stand in for one of Python's
+    own.
     """
     options = ["--backend", ",".join(request.backend), "--chdir", request.workdir]
     return [request.python, "-m", "jobkit.env", *options, "--", *request.command]

@@ -28,7 +28,7 @@ def write_exit(folder: Path, ended: RankExit) -> None:
     temporary = folder / f".rank-{ended.rank}.exit.json"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        with open(fd, "w", encoding="utf-8") as file:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
             json.dump({"schema": SCHEMA, **dataclasses.asdict(ended)}, file)
             file.flush()
             os.fsync(file.fileno())

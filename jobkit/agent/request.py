@@ -26,7 +26,8 @@ class Request:
         command: The program and its arguments.
         backend: One or several of `jobkit.env.backends.NAMES`.
         connections_per_ip: Connections of MLX's ring per address.
-        python: Absolute path of the interpreter that runs the shim; its folder comes first on the ranks' PATH.
+        python: Absolute path of the interpreter that runs the shim; its folder comes first on the ranks'
+        PATH.
         workdir: Absolute folder in which the program starts.
         environ: The complete environment that setup starts from. Crosses only the pipe, never argv or disk.
         setup: Lines for bash, run once, before any rank.

@@ -34,7 +34,7 @@ def guard(agent: int, watch: int, lease: int, job: str, litter: Path) -> int:
     signal.signal(signal.SIGTERM, lambda *_: send(agent, signal.SIGTERM))
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    said = b"".join(_heard(agent, watch, lease))
+    said = b"".join(_heard(watch, lease))
     if not said.endswith(FINISHED):
         send(agent, signal.SIGKILL)
         _end(job, said)
@@ -43,8 +43,8 @@ def guard(agent: int, watch: int, lease: int, job: str, litter: Path) -> int:
     return 0
 
 
-def _heard(agent: int, watch: int, lease: int) -> Iterator[bytes]:
-    """Yield what the agent writes until its end, ending it if it does not follow the end of the lease."""
+def _heard(watch: int, lease: int) -> Iterator[bytes]:
+    """Yield what the agent writes, until its end or until it does not follow the end of the lease."""
     poll = select.poll()
     poll.register(watch, select.POLLIN)
     poll.register(lease, 0)

@@ -18,7 +18,7 @@ class Setup:
     def __init__(self, lines: Sequence[str], environ: dict[str, str], workdir: str, log: Path) -> None:
         self._lines, self._before, self._log = tuple(lines), environ, log
         reader, writer = os.pipe()
-        self._result = open(reader, "rb", buffering=0)  # noqa: SIM115  (closed by _read_result)
+        self._result = os.fdopen(reader, "rb", buffering=0)
         os.set_blocking(reader, False)
         self._written = bytearray()
         with os.fdopen(

@@ -10,13 +10,14 @@ from jobkit.agent.events import RankExit
 def first_failure(exits: Iterable[RankExit]) -> RankExit | None:
     """Return the failure that came first in time, None where no rank failed.
 
-    Ranks that were ended because the job ended never count. A rank whose error names another as the culprit counts
+    Ranks that were ended because the job ended never count. A rank whose error names another as the culprit
+    counts
     only if that culprit did not fail: its failure is the consequence.
     """
     failed = sorted((e for e in exits if e.status and not e.ended_by_jobkit), key=lambda e: e.order)
     ranks = {e.rank for e in failed if e.victim_of is None}
     causes = [e for e in failed if e.victim_of is None or not _excused(e, failed, ranks)]
-    return (causes or failed or [None])[0]
+    return next(iter(causes or failed), None)
 
 
 def _excused(victim: RankExit, failed: list[RankExit], culprits: set[int]) -> bool:

@@ -238,7 +238,7 @@ class _Signals:
         self._before[signal.SIGTTIN] = signal.signal(signal.SIGTTIN, signal.SIG_IGN)
         return self._reader
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int, _frame: FrameType | None) -> None:
         self._queue.append(number)
 
     def __exit__(self, *_: object) -> None:

@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     """Start the ranks and stay until all have ended; returns the exit status."""
     import os
     import sys
+    from pathlib import Path
 
     from jobkit.cli.foreground import Foreground
     from jobkit.cli.launching import request
@@ -65,5 +66,5 @@ def run(args: argparse.Namespace) -> int:
     if args.print_python:
         print(args.python or sys.executable)
         return 0
-    asked = request(args, dict(os.environ), os.getcwd(), sys.stdout.isatty())
+    asked = request(args, dict(os.environ), str(Path.cwd()), sys.stdout.isatty())
     return Foreground(asked, label=args.label, table=args.table).run(args.agent_python or sys.executable)

@@ -75,9 +75,14 @@ def request(args: argparse.Namespace, environ: Mapping[str, str], cwd: str, term
         stdin=_stdin(args.stdin, size),
         ports=_ports(args.starting_port),
         subnet=None,
-        terminal=tuple(shutil.get_terminal_size()) if terminal else None,
+        terminal=_terminal() if terminal else None,
         nccl_port=args.nccl_port,
     )
+
+
+def _terminal() -> tuple[int, int]:
+    size = shutil.get_terminal_size()
+    return size.columns, size.lines
 
 
 def _hosts(args: argparse.Namespace) -> Hosts:

@@ -11,10 +11,14 @@ import sys
 from jobkit.env import names
 from jobkit.env.detect import detect
 from jobkit.env.facts import facts
-from jobkit.env.gang import AgentLink
 from jobkit.env.shim import prepare
 from jobkit.env.start import become, enter, find
 from jobkit.errors import Exit, JobkitError, SpecError, complaint
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from jobkit.env.gang import AgentLink
 
 _OPTIONS = ("--backend", "--chdir")
 
@@ -44,9 +48,18 @@ def arguments(argv: list[str]) -> tuple[dict[str, str], tuple[str, ...]]:
     return given, command
 
 
+def agent_link(environ: dict[str, str]) -> AgentLink | None:
+    """Return the connection to the agent that started this process, None without one."""
+    if not environ.get(names.AGENT_FD):
+        return None
+    from jobkit.env.gang import AgentLink
+
+    return AgentLink(int(environ[names.AGENT_FD]))
+
+
 def main(argv: list[str], environ: dict[str, str]) -> int:
     """Become the program; an exit status only if that failed."""
-    link = AgentLink(int(environ[names.AGENT_FD])) if environ.get(names.AGENT_FD) else None
+    link = agent_link(environ)
     try:
         given, command = arguments(argv)
         backend = tuple((given.get("--backend") or "any").split(","))

@@ -1,7 +1,8 @@
 """A decorator for the shim's frozen data: what it needs of `dataclasses`, without what that costs.
 
 `import dataclasses` brings `inspect` with it and takes longer than Python's own start (measured: 22 ms beside
-14 ms), and every rank of every job would wait for it. To a type checker this is `dataclasses.dataclass` itself.
+14 ms), and every rank of every job would wait for it. To a type checker this is `dataclasses.dataclass`
+itself.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ else:
         names = type(self).__match_args__
         if len(values) > len(names):
             raise TypeError(f"{type(self).__name__} takes {len(names)} values, got {len(values)}")
-        given = dict(zip(names, values), **named)
+        given = dict(zip(names, values, strict=False), **named)
         unknown = given.keys() - set(names)
         if unknown:
             raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
@@ -25,14 +26,15 @@ else:
                 raise TypeError(f"{type(self).__name__} needs {name}")
             self.__dict__[name] = given.get(name, getattr(type(self), name, None))
 
-    def _refuse(self, name, value=None):
+    def _refuse(self, name, *_):
         raise AttributeError(f"{type(self).__name__} is frozen: {name}")
 
     def _same(self, other):
         return self.__dict__ == other.__dict__ if type(self) is type(other) else NotImplemented
 
     def _text(self):
-        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in type(self).__match_args__)})"
+        return
+        f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in type(self).__match_args__)})"
 
     def _hash(self):
         return hash(tuple(self.__dict__.values()))

@@ -8,8 +8,8 @@ from jobkit.env.data import dataclass
 from jobkit.env.launchers import env, jobkit
 from jobkit.env.placement import Facts, NotARank, Placement
 
-# In the order in which they are asked: jobkit's agent sets torch's and MLX's variables itself, so it comes first;
-# plain variables come last, since every launcher may be found together with them.
+# In the order in which they are asked: jobkit's agent sets torch's and MLX's variables itself, so it comes
+# first; plain variables come last, since every launcher may be found together with them.
 DETECTORS = (("jobkit", jobkit.detect), ("env", env.detect))
 
 NO_LAUNCHER = "no launcher's variables are set: rank 0 of 1"

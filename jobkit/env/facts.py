@@ -1,10 +1,11 @@
-"""Read what detection may know beside the environment. The only part of detection that looks at the machine."""
+"""Read what detection may know beside the environment: its only part that looks at the machine."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 
+from jobkit.env.json_ import loads
 from jobkit.env.placement import Facts
 from jobkit.errors import LaunchError, complaint
 
@@ -22,11 +23,9 @@ def facts(environ: Mapping[str, str]) -> Facts:
 
 
 def _hostfile_hosts(path: str) -> tuple[str, ...]:
-    import json
-
     try:
         with open(path, encoding="utf-8") as file:
-            ranks = json.load(file)
+            ranks = loads(file.read())
         return tuple(str(addresses[0]).rsplit(":", 1)[0] for addresses in ranks)
     except (OSError, ValueError, LookupError, TypeError) as error:
         where = f"{_HOSTFILE}={path}"

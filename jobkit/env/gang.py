@@ -6,6 +6,7 @@ import _socket
 import os
 
 from jobkit.env.data import dataclass
+from jobkit.env.json_ import dumps, loads
 from jobkit.errors import LaunchError, complaint
 
 
@@ -115,7 +116,7 @@ class AgentLink:
         return Table(tuple(from_json(row) for row in rows), str(answer["token"]))
 
     def starting(self) -> None:
-        """Tell the agent that the program is next; what follows is the end of this connection, or a refusal."""
+        """Tell the agent that the program is next: what follows is this connection's end, or a refusal."""
         self.send({"starting": True})
 
     def refuse(self, status: int, message: str) -> None:
@@ -124,17 +125,12 @@ class AgentLink:
 
     def send(self, message: dict[str, object]) -> None:
         """Send one message."""
-        import json
-
-        data = json.dumps(message).encode()
+        data = dumps(message).encode()
         self._socket.sendall(len(data).to_bytes(4, "big") + data)
 
     def _receive(self) -> dict[str, list[dict[str, object]]]:
-        import json
-
-        answer: dict[str, list[dict[str, object]]] = json.loads(
-            self._read(int.from_bytes(self._read(4), "big"))
-        )
+        n_bytes = int.from_bytes(self._read(4), "big")
+        answer: dict[str, list[dict[str, object]]] = loads(self._read(n_bytes).decode())
         return answer
 
     def _read(self, n_bytes: int) -> bytes:

@@ -24,8 +24,8 @@ def node_identity() -> str:
 def mlx_version() -> tuple[str, bool]:
     """Return the installed mlx's version ("" without one), and whether it is a CUDA build.
 
-    Read from the names of the folders that installers leave beside a package: `importlib.metadata` says the same
-    and takes five times Python's own start to import.
+    Read from the names of the folders that installers leave beside a package: `importlib.metadata` says the
+    same and takes five times Python's own start to import.
     """
     version, cuda = "", False
     for folder in sys.path:

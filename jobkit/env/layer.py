@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobkit.env import names
 from jobkit.env.gang import Table
+from jobkit.env.json_ import dumps
 
 SCHEMA = 1
 
@@ -15,10 +16,8 @@ def variables(gang_file: str, token_file: str, victim_file: str) -> dict[str, st
 
 def gang_file(table: Table, job: str, attempt: int) -> str:
     """Return the text of the file of meeting points: a rank's host, node identity, addresses, port."""
-    import json
-
     ranks = [
         {"rank": r.rank, "host": r.host, "node": r.node, "addresses": list(r.addresses), "port": r.layer}
         for r in table.reports
     ]
-    return json.dumps({"schema": SCHEMA, "job": job, "attempt": attempt, "size": len(ranks), "ranks": ranks})
+    return dumps({"schema": SCHEMA, "job": job, "attempt": attempt, "size": len(ranks), "ranks": ranks})

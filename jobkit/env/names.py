@@ -62,7 +62,8 @@ HANDED_DOWN = (
     SPEC_HASH,
 )
 
-# Everything of jobkit's that says where one process of one job is; settings (JOBKIT_HOME, JOBKIT_TIMEOUT_S…) are not here.
+# Everything of jobkit's that says where one process of one job is; settings (JOBKIT_HOME, JOBKIT_TIMEOUT_S…)
+# are not here.
 OWN = (
     *PLACEMENT,
     JOB,

@@ -30,7 +30,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class NotARank:
-    """A launcher's environment in a process that it did not start as a rank (a batch step, an interactive shell).
+    """A launcher's environment where it started no rank (a batch step, an interactive shell).
 
     Attributes:
         reason: What was found, and the remedy.

@@ -1,8 +1,8 @@
 """Reserve TCP ports of this host, so that no other job can have them.
 
-A reservation is a socket bound *without any option*, which every other bind conflicts with; only afterwards it gets
-the one option that the program's own listener uses, so that this listener, and no plain one, may bind beside it. It
-never listens and stays open in the program.
+A reservation is a socket bound *without any option*, which every other bind conflicts with; only afterwards
+it gets the one option that the program's own listener uses, so that this listener, and no plain one, may
+bind beside it. It never listens and stays open in the program.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from jobkit.env.data import dataclass
 from jobkit.errors import LaunchError, complaint
 
+EVERY_ADDRESS = "0.0.0.0"  # listeners of torch, NCCL, JACCL and the bundled layer may bind every address
 REUSEPORT = "reuseport"  # MLX's ring and JACCL, and the bundled layer, listen so
 REUSEADDR = "reuseaddr"  # torch's store and MLX's NCCL bootstrap do
 _OPTIONS = {REUSEPORT: _socket.SO_REUSEPORT, REUSEADDR: _socket.SO_REUSEADDR}

@@ -33,7 +33,8 @@ _SETTINGS = ("SLURM_CONF",)
 def scrub(environ: Mapping[str, str], secrets: Collection[str] = ()) -> dict[str, str]:
     """Return an environment without what a launcher set, and without the names under `secrets`.
 
-    Settings stay: SLURM_CONF, JOBKIT_HOME, JOBKIT_TIMEOUT_S, MLX_METAL_*, MLX_RING_VERBOSE, NCCL_DEBUG and the like.
+    Settings stay: SLURM_CONF, JOBKIT_HOME, JOBKIT_TIMEOUT_S, MLX_METAL_*, MLX_RING_VERBOSE, NCCL_DEBUG and
+    the like.
     """
     gone = {*names.CONTRACT, *names.TORCH, *names.OWN, *_NAMES, *secrets}
     return {

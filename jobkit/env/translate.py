@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from jobkit.env import layer, names, torch
+from jobkit.env import names, torch
 from jobkit.env.data import dataclass
-from jobkit.env.gang import Table
-from jobkit.env.mlx import nccl, ring
 from jobkit.env.placement import Placement
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from jobkit.env.gang import Table
 
 MLX_RANK, MLX_WORLD_SIZE = "MLX_RANK", "MLX_WORLD_SIZE"
 
@@ -71,6 +74,10 @@ def together(
         backends: Resolved; none is `any` or `none`.
         device: This rank's part of the CUDA devices, "" without.
     """
+    # A program that is alone never needs these.
+    from jobkit.env import layer
+    from jobkit.env.mlx import nccl, ring
+
     hosts, gang, token = (f"{identity.folder}/{name}" for name in ("hosts.json", "gang.json", "token"))
     first = table.reports[0]
     variables = placement_variables(placement, identity)
@@ -90,8 +97,8 @@ def together(
 def needs_ring(backends: tuple[str, ...], table: Table) -> bool:
     """Say whether the ring's variables are set.
 
-    Beside `ring` itself, where MLX has no part for the backend chosen: there `init()` would otherwise make as many
-    groups of one as there are ranks, silently.
+    Beside `ring` itself, where MLX has no part for the backend chosen: there `init()` would otherwise make
+    as many groups of one as there are ranks, silently.
     """
     return "ring" in backends or ("nccl" in backends and not all(r.cuda_build for r in table.reports))
 
@@ -102,7 +109,7 @@ def victim_file(identity: Identity, rank: int) -> str:
 
 
 def program_environ(environ: dict[str, str], translation: Translation) -> dict[str, str]:
-    """Return the program's environment: nothing stale of the contract, nothing of what the agent handed down."""
+    """Return the program's environment: nothing stale of the contract, nothing that the agent handed down."""
     stale = {
         *names.CONTRACT,
         *names.HANDED_DOWN,

@@ -34,7 +34,7 @@ def _by_hosts(rank: int, hosts: tuple[str, ...]) -> Placement:
 
 
 def _by_size(environ: Mapping[str, str], rank_name: str, size_name: str, facts: Facts) -> Placement:
-    """Without a list of hosts every rank counts as one of this node, unless torch's local variables say more."""
+    """Return the placement of RANK of SIZE; without torch's local variables all are of this node."""
     rank, size = count(environ, rank_name), count(environ, size_name)
     local_size = count(environ, _LOCAL_WORLD_SIZE) if environ.get(_LOCAL_WORLD_SIZE) else size
     local_rank = count(environ, _LOCAL_RANK) if environ.get(_LOCAL_RANK) else rank % max(1, local_size)

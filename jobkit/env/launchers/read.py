@@ -21,7 +21,7 @@ def count(environ: Mapping[str, str], name: str) -> int:
 
 
 def checked(placement: Placement, rank: str, local_rank: str) -> Placement:
-    """Return the placement if its ranks are inside their sizes; `rank` and `local_rank` name the variables."""
+    """Return the placement if its ranks are inside their sizes; the names are those of their variables."""
     for name, value, size in (
         (rank, placement.rank, placement.size),
         (local_rank, placement.local_rank, placement.local_size),

@@ -12,7 +12,8 @@ def variables(table: Table, device: str) -> dict[str, str]:
 
     Args:
         table: Everybody's reports.
-        device: This rank's one device. MLX takes device `rank % visible`, which is right for any rank only if one
+        device: This rank's one device. MLX takes device `rank % visible`, which is right for any rank only
+        if one
             is visible.
     """
     first = table.reports[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jobkit.env.gang import Table
+from jobkit.env.json_ import dumps
 
 HOSTFILE = "MLX_HOSTFILE"
 
@@ -17,10 +18,8 @@ def hostfile(table: Table) -> str:
 
     MLX splits at the first colon, so that addresses are IPv4 literals.
     """
-    import json
-
     rows = [
         [f"{ip}:{port}" for ip, ports in zip(r.addresses, r.ring, strict=True) for port in ports]
         for r in table.reports
     ]
-    return json.dumps(rows)
+    return dumps(rows)
