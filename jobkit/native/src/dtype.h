@@ -35,8 +35,9 @@ inline constexpr size_t size_of(Dtype dtype) {
 
 // NumPy's name, as errors print it: "float32".
 inline constexpr const char* name_of(Dtype dtype) {
-  constexpr const char* names[kDtypes] = {"bool",  "uint8", "uint16",  "uint32",   "uint64",  "int8",    "int16",
-                                          "int32", "int64", "float16", "bfloat16", "float32", "float64", "complex64"};
+  constexpr const char* names[kDtypes] = {"bool",     "uint8",   "uint16",  "uint32",   "uint64",
+                                          "int8",     "int16",   "int32",   "int64",    "float16",
+                                          "bfloat16", "float32", "float64", "complex64"};
   return names[static_cast<int>(dtype)];
 }
 

@@ -1,0 +1,37 @@
+// How the ranks of a job find each other: from addresses to connections that have shaken hands.
+//
+// Mode gang: every rank listens on an address of its own that all others know; the lower rank of each pair
+// calls. A rank's addresses are alternatives: the first that answers is used.
+//
+// Mode hostfile: MLX's list, in which only neighbours are promised to reach each other and several addresses
+// of a rank are parallel connections. Each rank calls its right neighbour. Then a table goes round the ring
+// (who and where each rank is, and a listener of its own for later links), the contract's ports are closed,
+// other pairs are tried, and what each rank reached goes round once more, so that all know the same matrix.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "mesh.h"
+
+namespace jobkit {
+
+enum class Mode { kGang, kHostfile };
+
+struct ConnectOptions {
+  int rank = 0;
+  std::vector<std::vector<std::string>> hosts;  // [rank]: "host:port" each
+  Mode mode = Mode::kGang;
+  std::string job;
+  uint32_t epoch = 0;
+  std::string token;
+  double connect_timeout_s = 300;
+  bool verbose = false;
+  InterruptCheck interrupted;
+};
+
+// Connects this rank with all others. Blocks until all are there. Throws Error, naming the ranks that are
+// missing, Interrupted, or BadArgument when the addresses cannot be right.
+Wiring connect(const ConnectOptions& options);
+
+}  // namespace jobkit

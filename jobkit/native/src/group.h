@@ -1,0 +1,116 @@
+// A group of ranks and its operations, on (pointer, count, dtype, op). Knows no Python.
+//
+// All members make the same collective calls in the same order. Every call waits with a deadline; what goes
+// wrong on one rank is thrown on all of them, and the group is then of no further use.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "mesh.h"
+#include "schedule.h"
+
+namespace jobkit {
+
+struct CallOptions {
+  double timeout_s = -1;  // < 0: the group's own; 0: never
+  InterruptCheck interrupted;
+};
+
+class Group {
+ public:
+  // All ranks of the mesh.
+  Group(std::shared_ptr<Mesh> mesh, double timeout_s);
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
+  ~Group();
+
+  int rank() const { return rank_; }
+  int size() const { return static_cast<int>(members_.size()); }
+  Mesh& mesh() const { return *mesh_; }
+  const std::vector<int>& members() const { return members_; }  // ranks of the whole job
+  Topology topology() const { return topology_; }
+
+  // `count`: elements of the array; for reduce_scatter, all_gather, all_to_all, gather and scatter of one
+  // rank's block. `in` may be `out` for all_reduce, all_gather of the own block, and all_to_all.
+  void all_reduce(ReduceOp op, const void* in, void* out, uint64_t count, Dtype dtype,
+                  const CallOptions& options, double scale = 1.0);
+  void reduce_scatter(ReduceOp op, const void* in, void* out, uint64_t count, Dtype dtype,
+                      const CallOptions& options, double scale = 1.0);
+  void all_gather(const void* in, void* out, uint64_t count, Dtype dtype, const CallOptions& options);
+  void broadcast(void* data, uint64_t count, Dtype dtype, int root, const CallOptions& options);
+  void all_to_all(const void* in, void* out, uint64_t count, Dtype dtype, const CallOptions& options);
+  void gather(const void* in, void* out, uint64_t count, Dtype dtype, int root, const CallOptions& options);
+  void scatter(const void* in, void* out, uint64_t count, Dtype dtype, int root, const CallOptions& options);
+  void barrier(const CallOptions& options);
+
+  void send(const void* in, uint64_t count, Dtype dtype, int to, int tag, const CallOptions& options);
+  void recv(void* out, uint64_t count, Dtype dtype, int from, int tag, const CallOptions& options);
+  void sendrecv(const void* in, uint64_t n_in, int to, void* out, uint64_t n_out, int from, Dtype dtype,
+                int tag, const CallOptions& options);
+
+  // The ranks with the same color, by key, then by rank; key < 0 keeps the order. nullptr for those without a
+  // color.
+  std::unique_ptr<Group> split(std::optional<int> color, int key, const CallOptions& options);
+
+  // Ends whatever this rank and the others of its groups are waiting for. Any thread.
+  void abort(const std::string& reason);
+  // Leaves: the group of all ranks takes all connections with it.
+  void close();
+
+ private:
+  Group(const Group& parent, uint32_t context, std::vector<int> members, int rank);
+
+  // One call: from its checks to its error.
+  class Turn;
+  struct CachedPlan {
+    Request request;
+    Plan plan;
+  };
+
+  void collective(Call call, const void* in, void* out, uint64_t count, Dtype dtype, int root,
+                  const CallOptions& options, double scale = 1.0);
+  const Plan& plan_for(const Request& request);
+  void run_stage(const Stage& stage, Turn& turn);
+  void run_local(const LocalStep& step, const Turn& turn);
+  void* at(const Span& span, const Turn& turn) const;
+  void point_to_point(Call call, const void* in, uint64_t n_in, int to, void* out, uint64_t n_out, int from,
+                      Dtype dtype, int tag, const CallOptions& options);
+  void add_point_to_point(Turn& turn, bool sends, void* data, uint64_t count, int peer, Dtype dtype, int tag);
+  void finish(Turn& turn);
+  bool look_around(Turn& turn);
+  [[noreturn]] void lose(Turn& turn, int peer);
+  [[noreturn]] void give_up(Turn& turn, const std::string& text, int culprit);
+  [[noreturn]] void pass_on(Turn& turn, const Failure& failure);
+  void check_peer(const char* what, int peer) const;
+  int group_rank(int rank) const;
+  std::string name(int rank) const;
+  std::string where() const;
+
+  std::shared_ptr<Mesh> mesh_;
+  uint32_t context_ = 0;
+  std::vector<int> members_;
+  int rank_;
+  double timeout_s_;
+  Topology topology_;
+  Active active_;
+  uint32_t seq_ = 0;
+  std::map<std::pair<int, int>, uint32_t> send_seq_, recv_seq_;  // of (peer, tag)
+  std::atomic<int> busy_with_{kNobody};                          // the Call that runs
+  std::atomic<bool> closed_{false};
+  Call last_call_ = Call::kBarrier;
+  uint32_t last_seq_ = 0;
+  std::vector<CachedPlan> plans_;
+  size_t next_plan_ = 0;
+  std::unique_ptr<uint8_t[]> scratch_;
+  size_t n_scratch_ = 0;
+  std::vector<Receive> receives_;
+  std::vector<Send> sends_;
+};
+
+}  // namespace jobkit

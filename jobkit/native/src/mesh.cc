@@ -1,0 +1,422 @@
+#include "mesh.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "process.h"
+
+namespace jobkit {
+namespace {
+
+// Nothing has moved for this long: stop spinning; stop yielding. A wake from poll costs 35 us a round and a
+// yield 0.3 to 3 us (2-core VM), so that a millisecond of yields covers most waits of a running collective.
+constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr auto kYield = std::chrono::milliseconds(1);
+
+// How often a waiting thread asks whether it should stop.
+constexpr int kCheckMs = 50;
+
+// Turns of a spin between two looks at the clock, and between two looks at links that nothing is expected
+// from.
+constexpr unsigned kClockTurns = 16;
+constexpr unsigned kAllTurns = 64;
+
+// How long an orderly leaver waits for its peers to stop sending.
+constexpr double kLeaveSeconds = 5;
+
+// How long the control connection of a peer may lag behind its data connections in telling that it ended.
+constexpr auto kVerdict = std::chrono::seconds(2);
+
+void pause_processor() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+// Holds the mesh's lock, and lets whoever spins with it know that it is wanted.
+class Mesh::Lock {
+ public:
+  explicit Lock(Mesh& mesh) : mesh_(mesh) {
+    mesh_.n_contenders_.fetch_add(1);
+    held = std::unique_lock(mesh_.mutex_);
+  }
+  ~Lock() {
+    if (held.owns_lock()) held.unlock();
+    mesh_.n_contenders_.fetch_sub(1);
+  }
+  std::unique_lock<std::mutex> held;
+
+ private:
+  Mesh& mesh_;
+};
+
+std::shared_ptr<Mesh> Mesh::make(Wiring wiring, bool verbose) {
+  return {new Mesh(std::move(wiring), verbose), [](Mesh* mesh) {
+            if (mesh->generation_ == process::generation()) delete mesh;
+          }};
+}
+
+Mesh::Mesh(Wiring wiring, bool verbose)
+    : rank_(wiring.rank),
+      size_(wiring.size),
+      identities_(std::move(wiring.identities)),
+      direct_(std::move(wiring.direct)),
+      verbose_(verbose),
+      generation_(process::generation()),
+      process_id_(::getpid()),
+      peers_(wiring.size),
+      failures_(wiring.size) {
+  links_.resize(size_);
+  bool all_direct = true;
+  int n_here = 0;
+  for (int p = 0; p < size_; p++) {
+    n_here += identities_[p].node == identities_[rank_].node;
+    if (p == rank_) continue;
+    all_direct &= !wiring.data[p].empty();
+    if (!wiring.data[p].empty()) links_[p] = std::make_unique<Link>(p, std::move(wiring.data[p]), *this);
+  }
+  spins_ = n_here <= static_cast<int>(identities_[rank_].processors);
+  if (size_ == 1) return;
+  std::tie(wake_reader_, wake_writer_) = make_pipe();
+  control_ = std::make_unique<Control>(std::move(wiring.control), !all_direct, *this);
+}
+
+Mesh::~Mesh() {
+  leave("nothing");
+  control_.reset();
+}
+
+// --- collectives
+// ----------------------------------------------------------------------------------------------------
+
+void Mesh::join(uint32_t context, Active* active) {
+  Lock lock(*this);
+  if (actives_.count(context) || parted_.count(context))
+    throw Error("the number of the new group is taken: split again");
+  actives_[context] = active;
+}
+
+void Mesh::part(uint32_t context) {
+  Lock lock(*this);
+  actives_.erase(context);
+  parted_[context] = true;
+  for (auto& link : links_) {
+    if (link) link->drop_context(context);
+  }
+}
+
+void Mesh::enter(uint32_t context, Active& active, uint32_t seq, const Signature& signature,
+                 const std::vector<int>& members) {
+  Lock lock(*this);
+  active.running = true;
+  active.seq = seq;
+  active.signature = signature;
+  for (int p : members) {
+    if (!links_[p] || links_[p]->n_kept() == 0) continue;
+    if (const Frame* frame = links_[p]->find_kept_mismatch(context, seq, signature))
+      mismatch(p, *frame, signature);
+  }
+}
+
+bool Mesh::quit(Active& active) {
+  Lock lock(*this);
+  active.running = false;
+  return active.other == kNobody;
+}
+
+Active Mesh::look(const Active& active) {
+  Lock lock(*this);
+  return active;
+}
+
+bool Mesh::unexpected(int peer, const Frame& frame) {
+  if (left_ || parted_.count(frame.key.context)) return false;
+  auto at = actives_.find(frame.key.context);
+  if (frame.key.kind != FrameKind::kCollective || at == actives_.end()) return true;
+  const Active& active = *at->second;
+  if (active.running && active.seq == frame.key.seq && !(active.signature == frame.signature)) {
+    mismatch(peer, frame, active.signature);
+  }
+  return true;
+}
+
+void Mesh::mismatch(int peer, const Frame& frame, const Signature& ours) {
+  auto at = actives_.find(frame.key.context);
+  if (at == actives_.end() || at->second->other != kNobody) return;
+  Active& active = *at->second;
+  active.other = peer;
+  active.signature = ours;
+  active.theirs = frame.signature;
+  changed();
+}
+
+void Mesh::completed(Ticket* ticket) {
+  ticket->n_open--;
+  n_completed_++;
+}
+
+void Mesh::closed(int) { changed(); }
+
+// --- moving data
+// ----------------------------------------------------------------------------------------------------
+
+bool Mesh::move(bool all) {
+  bool moved = false;
+  for (auto& link : links_) {
+    if (!link) continue;
+    if (link->wants_write()) moved |= link->pump_send();
+    if (all || link->wants_read()) moved |= link->pump_receive();
+  }
+  return moved;
+}
+
+bool Mesh::pump(bool all) {
+  uint64_t before = n_completed_;
+  bool moved = move(all);
+  if (n_completed_ != before && n_contenders_.load() > 1) {
+    woken_.notify_all();
+    if (somebody_polls_) wake();
+  }
+  return moved;
+}
+
+void Mesh::post(std::vector<Receive>& receives, std::vector<Send>& sends) {
+  Lock lock(*this);
+  n_posted_++;
+  for (Receive& each : receives) links_[each.peer]->post(&each);
+  for (Send& each : sends) links_[each.peer]->post(&each);
+}
+
+Outcome Mesh::wait(const Ticket& ticket, Deadline deadline, const InterruptCheck& interrupted,
+                   uint64_t seen) {
+  Lock lock(*this);
+  // Whoever slept while this thread polled must poll now.
+  struct HandOver {
+    Mesh& mesh;
+    ~HandOver() {
+      if (mesh.n_contenders_.load() > 1) mesh.woken_.notify_all();
+    }
+  } hand_over{*this};
+  Moment moved_at = Clock::now(), checked_at = moved_at;
+  for (unsigned turn = 1;; turn++) {
+    bool moved = pump(turn % kAllTurns == 0);
+    if (ticket.n_open == 0) return Outcome::kDone;
+    if (health() != seen) return Outcome::kHealth;
+    bool alone = n_contenders_.load(std::memory_order_relaxed) == 1;
+    if (spins_ && alone && turn % kClockTurns != 0) {
+      pause_processor();
+      continue;
+    }
+    Moment now = Clock::now();
+    if (moved) moved_at = now;
+    if (now >= deadline.moment()) return Outcome::kDeadline;
+    if (now - checked_at >= milliseconds(kCheckMs)) {
+      checked_at = now;
+      lock.held.unlock();
+      bool stop = interrupted && interrupted();
+      lock.held.lock();
+      if (stop) return Outcome::kInterrupt;
+    }
+    if (spins_ && alone && now - moved_at < kSpin) continue;
+    if (now - moved_at < kYield) {
+      lock.held.unlock();
+      ::sched_yield();
+      lock.held.lock();
+    } else if (nap(lock.held, deadline)) {
+      checked_at = Moment();
+    }
+  }
+}
+
+// Sleeps until a link is ready, somebody wakes this thread, or a check is due. True when a signal came.
+bool Mesh::nap(std::unique_lock<std::mutex>& lock, Deadline deadline) {
+  bool interrupted = false;
+  if (somebody_polls_) {
+    if (n_watched_ != n_posted_) wake();
+    woken_.wait_for(lock, milliseconds(deadline.poll_ms(kCheckMs)));
+  } else {
+    somebody_polls_ = true;
+    poll_links(lock, deadline, interrupted);
+    somebody_polls_ = false;
+  }
+  return interrupted;
+}
+
+void Mesh::poll_links(std::unique_lock<std::mutex>& lock, Deadline deadline, bool& interrupted) {
+  std::vector<pollfd> watched{{wake_reader_.get(), POLLIN, 0}};
+  for (auto& link : links_) {
+    if (!link) continue;
+    for (size_t i = 0; i < link->n_sockets(); i++) {
+      short events = link->wants_write() ? POLLOUT : 0;
+      if (link->readable(i)) events |= POLLIN;
+      if (events) watched.push_back({link->descriptor(i), events, 0});
+    }
+  }
+  n_watched_ = n_posted_;
+  uint64_t health_before = health();
+  lock.unlock();
+  // A change after this look writes to the pipe; one before it is seen here.
+  int timeout_ms = health_before == health() ? deadline.poll_ms(kCheckMs) : 0;
+  int n = ::poll(watched.data(), watched.size(), timeout_ms);
+  interrupted = n < 0 && errno == EINTR;
+  char bytes[64];
+  if (n > 0 && watched[0].revents) (void)!::read(wake_reader_.get(), bytes, sizeof bytes);
+  lock.lock();
+  if (n > 0) pump(true);
+}
+
+void Mesh::wake() {
+  char byte = 0;
+  // A full pipe wakes just as well.
+  if (wake_writer_) (void)!::write(wake_writer_.get(), &byte, 1);
+}
+
+void Mesh::changed() {
+  health_.fetch_add(1, std::memory_order_release);
+  wake();
+  woken_.notify_all();
+}
+
+bool Mesh::drain(const Ticket& ticket) {
+  Lock lock(*this);
+  while (pump(true) && ticket.n_open > 0) {
+  }
+  return ticket.n_open == 0;
+}
+
+void Mesh::withdraw(const Ticket& ticket) {
+  Lock lock(*this);
+  for (auto& link : links_) {
+    if (link) link->withdraw(&ticket);
+  }
+}
+
+std::vector<int> Mesh::missing(const Ticket& ticket) {
+  Lock lock(*this);
+  std::vector<int> ranks;
+  for (auto& link : links_) {
+    if (link && link->concerns(&ticket)) ranks.push_back(link->peer());
+  }
+  return ranks;
+}
+
+int Mesh::lost(const Ticket& ticket) {
+  Lock lock(*this);
+  for (auto& link : links_) {
+    if (link && link->hopeless(&ticket)) return link->peer();
+  }
+  return kNobody;
+}
+
+size_t Mesh::n_kept(int peer) {
+  Lock lock(*this);
+  return links_[peer] ? links_[peer]->n_kept() : 0;
+}
+
+// --- failures
+// -------------------------------------------------------------------------------------------------------
+
+std::optional<Failure> Mesh::failure_of(const std::vector<int>& members) {
+  std::lock_guard lock(news_mutex_);
+  for (int p : members) {
+    if (failures_[p]) return failures_[p];
+  }
+  return std::nullopt;
+}
+
+bool Mesh::failed(const Failure& failure) {
+  if (failure.origin < 0 || failure.origin >= size_) return false;
+  {
+    std::lock_guard lock(news_mutex_);
+    if (failures_[failure.origin]) return false;
+    failures_[failure.origin] = failure;
+  }
+  changed();
+  return true;
+}
+
+void Mesh::fail(const Failure& failure) {
+  if (failed(failure) && control_) control_->tell(failure);
+}
+
+std::pair<bool, std::string> Mesh::verdict(int peer) {
+  std::unique_lock lock(news_mutex_);
+  news_.wait_for(lock, kVerdict, [&] { return peers_[peer].standing != Standing::kPresent; });
+  if (peers_[peer].standing != Standing::kPresent) {
+    return {peers_[peer].standing == Standing::kLeft, peers_[peer].text};
+  }
+  lock.unlock();
+  Lock links(*this);
+  return {false, links_[peer] ? links_[peer]->reason() : "there is no link to it"};
+}
+
+void Mesh::left(int peer, const std::string& text) {
+  {
+    std::lock_guard lock(news_mutex_);
+    peers_[peer] = {Standing::kLeft, text};
+  }
+  {
+    // The leaver reads until this end of the stream, so that nothing of ours meets a closed socket.
+    Lock lock(*this);
+    if (links_[peer]) links_[peer]->finish_writing();
+  }
+  changed();
+  news_.notify_all();
+}
+
+void Mesh::gone(int peer, const std::string& reason) {
+  {
+    std::lock_guard lock(news_mutex_);
+    if (peers_[peer].standing == Standing::kPresent) peers_[peer] = {Standing::kGone, reason};
+  }
+  changed();
+  news_.notify_all();
+}
+
+// --- leaving
+// --------------------------------------------------------------------------------------------------------
+
+void Mesh::leave(const std::string& last_words) {
+  if (left_.exchange(true) || size_ == 1) return;
+  bool orderly;
+  {
+    std::lock_guard lock(news_mutex_);
+    orderly = std::none_of(failures_.begin(), failures_.end(), [](auto& each) { return each.has_value(); });
+  }
+  changed();
+  control_->leave(last_words);
+  {
+    Lock lock(*this);
+    for (auto& link : links_) {
+      if (link) link->finish_writing();
+    }
+  }
+  if (orderly) read_to_the_end();
+  control_->flush(Deadline::in(1));
+  Lock lock(*this);
+  for (auto& link : links_) {
+    if (link) link->shut();
+  }
+}
+
+void Mesh::read_to_the_end() {
+  Deadline deadline = Deadline::in(kLeaveSeconds);
+  Lock lock(*this);
+  while (!deadline.passed()) {
+    pump(true);
+    bool all =
+        std::all_of(links_.begin(), links_.end(), [](auto& link) { return !link || link->all_ended(); });
+    if (all) return;
+    nap(lock.held, deadline);
+  }
+}
+
+}  // namespace jobkit

@@ -1,0 +1,168 @@
+// The mesh: this rank's links to all others, and whoever waits on them.
+//
+// Data is moved by the calling threads. One lock guards all links; a thread that waits moves everybody's
+// data, so that several groups may be used by several threads at once. While one thread sleeps in poll the
+// others sleep on it.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "clock.h"
+#include "control.h"
+#include "link.h"
+#include "schedule.h"
+
+namespace jobkit {
+
+// Who a rank is, as errors name it.
+struct Identity {
+  std::string host;
+  uint32_t pid = 0;
+  uint64_t node = 0;        // process::node_identity()
+  uint32_t processors = 1;  // process::processors()
+};
+
+// What bootstrap leaves: connections that have shaken hands, and what all ranks agreed on.
+struct Wiring {
+  int rank = 0;
+  int size = 1;
+  std::vector<Identity> identities;          // in rank order
+  std::vector<std::vector<Fd>> data;         // [peer]: none where there is no direct link
+  std::vector<Fd> control;                   // [peer]
+  std::vector<std::vector<uint8_t>> direct;  // direct[a][b]: the two reach each other; the same on all ranks
+};
+
+// Called every 50 ms at most while a thread waits, without any lock; true asks to interrupt the wait.
+using InterruptCheck = std::function<bool()>;
+
+enum class Outcome { kDone, kHealth, kDeadline, kInterrupt };
+
+// The collective that a group is in. Guarded by the mesh's lock.
+struct Active {
+  bool running = false;
+  uint32_t seq = 0;
+  Signature signature;
+  int other = kNobody;  // the rank whose call differs, if one does
+  Signature theirs;
+};
+
+class Mesh final : public LinkObserver, public ControlObserver {
+ public:
+  // In a child of fork the mesh is never taken apart: its locks and its thread stayed with the parent.
+  static std::shared_ptr<Mesh> make(Wiring wiring, bool verbose);
+  Mesh(Wiring wiring, bool verbose);
+  ~Mesh();
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  const Identity& identity(int rank) const { return identities_[rank]; }
+  bool is_direct(int a, int b) const { return a == b || direct_[a][b]; }
+  bool spins() const { return spins_; }
+  size_t n_sockets(int peer) const { return links_[peer] ? links_[peer]->n_sockets() : 0; }
+  bool verbose() const { return verbose_; }
+  uint32_t generation() const { return generation_; }
+  int process_id() const { return process_id_; }
+
+  // Collectives: the frames of `context` are for the holder of `active` until it says goodbye.
+  // Throws Error when the number is taken, which the hash of Group::split makes as good as impossible.
+  void join(uint32_t context, Active* active);
+  void part(uint32_t context);
+  void enter(uint32_t context, Active& active, uint32_t seq, const Signature& signature,
+             const std::vector<int>& members);
+  // False when another rank's call turned out to differ.
+  bool quit(Active& active);
+  Active look(const Active& active);
+
+  void post(std::vector<Receive>& receives, std::vector<Send>& sends);
+  // Moves data until the ticket is done, or something else is worth a look: kHealth whenever health() is not
+  // `seen`.
+  Outcome wait(const Ticket& ticket, Deadline deadline, const InterruptCheck& interrupted, uint64_t seen);
+  // Reads everything that has arrived; true when the ticket is done.
+  bool drain(const Ticket& ticket);
+  void withdraw(const Ticket& ticket);
+  // The ranks that messages of this ticket are still missing from or going to.
+  std::vector<int> missing(const Ticket& ticket);
+  // A rank whose link is closed although messages of this ticket need it, or kNobody.
+  int lost(const Ticket& ticket);
+  size_t n_kept(int peer);
+
+  // Failures. health() changes whenever something happened that a waiting operation should look at.
+  uint64_t health() const { return health_.load(std::memory_order_acquire); }
+  // The first failure of one of these ranks.
+  std::optional<Failure> failure_of(const std::vector<int>& members);
+  // Records it and tells everybody.
+  void fail(const Failure& failure);
+  // Why a peer's link closed: waits a moment for its control connection to say so. First: whether it left
+  // properly.
+  std::pair<bool, std::string> verdict(int peer);
+
+  // Says goodbye, gives what was sent time to arrive, and ends all connections. Later calls do nothing.
+  void leave(const std::string& last_words);
+  bool has_left() const { return left_.load(); }
+
+  // LinkObserver: under the lock.
+  bool unexpected(int peer, const Frame& frame) override;
+  void mismatch(int peer, const Frame& frame, const Signature& ours) override;
+  void completed(Ticket* ticket) override;
+  void closed(int peer) override;
+  // ControlObserver: on the control thread.
+  bool failed(const Failure& failure) override;
+  void left(int peer, const std::string& text) override;
+  void gone(int peer, const std::string& reason) override;
+
+ private:
+  enum class Standing { kPresent, kLeft, kGone };
+  struct Peer {
+    Standing standing = Standing::kPresent;
+    std::string text;
+  };
+
+  class Lock;
+
+  bool pump(bool all);
+  bool move(bool all);
+  void changed();
+  void wake();
+  bool nap(std::unique_lock<std::mutex>& lock, Deadline deadline);
+  void poll_links(std::unique_lock<std::mutex>& lock, Deadline deadline, bool& interrupted);
+  void read_to_the_end();
+
+  int rank_, size_;
+  std::vector<Identity> identities_;
+  std::vector<std::vector<uint8_t>> direct_;
+  bool verbose_;
+  bool spins_ = false;
+  uint32_t generation_;
+  int process_id_;
+
+  std::mutex mutex_;                  // guards the links, `actives_` and whoever sleeps
+  std::atomic<int> n_contenders_{0};  // threads that hold the lock or want it
+  std::condition_variable woken_;
+  std::vector<std::unique_ptr<Link>> links_;
+  std::map<uint32_t, Active*> actives_;
+  std::map<uint32_t, bool> parted_;
+  bool somebody_polls_ = false;
+  uint64_t n_completed_ = 0;  // messages, ever
+  uint64_t n_posted_ = 0;     // stages and calls, ever
+  uint64_t n_watched_ = 0;    // n_posted_ when whoever polls chose what to poll
+  Fd wake_reader_, wake_writer_;
+
+  std::mutex news_mutex_;  // guards what follows
+  std::condition_variable news_;
+  std::vector<Peer> peers_;
+  std::vector<std::optional<Failure>> failures_;
+  std::atomic<uint64_t> health_{0};
+  std::atomic<bool> left_{false};
+
+  std::unique_ptr<Control> control_;
+};
+
+}  // namespace jobkit
