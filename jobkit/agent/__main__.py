@@ -8,9 +8,11 @@ import tempfile
 from pathlib import Path
 
 from jobkit.agent import wire
+from jobkit.agent.events import Done, Problem
 from jobkit.agent.request import Request, decode
 from jobkit.agent.sentinel import guard
 from jobkit.agent.server import serve
+from jobkit.errors import Exit
 
 
 def main() -> int:
@@ -18,7 +20,11 @@ def main() -> int:
     request = _request(0)
     if request is None:
         return 0
-    run_dir = _run_dir(request)
+    try:
+        run_dir = _run_dir(request)
+    except OSError as error:
+        _refuse(f"no temporary folder can be made ({error})")
+        return Exit.NOT_STARTED
     litter = run_dir if request.run_dir is None else run_dir / f"attempt-{request.attempt}" / "gang"
     from_agent, to_sentinel = os.pipe()
     from_sentinel, to_agent = os.pipe()
@@ -55,10 +61,22 @@ def _read(fd: int, n_bytes: int) -> bytes:
 
 
 def _run_dir(request: Request) -> Path:
-    """Return the run folder; a private temporary one if none was given."""
+    """Return the run folder; if none was given, a private one in JOBKIT_HOME or the system's temporary folder.
+
+    Raises:
+        OSError: None can be made.
+    """
     if request.run_dir is not None:
         return Path(request.run_dir)
-    return Path(tempfile.mkdtemp(prefix="jobkit-"))
+    home = request.environ.get("JOBKIT_HOME")
+    if home:
+        Path(home).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="jobkit-", dir=home or request.environ.get("TMPDIR") or None))
+
+
+def _refuse(message: str) -> None:
+    for event in (Problem(Exit.NOT_STARTED, message), Done(None, Exit.NOT_STARTED)):
+        os.write(1, wire.encode_event(event))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +31,40 @@ _GANG_TIMEOUT_S = 600.0
 _GROUP_SIGNALS = ("INT", "TERM", "HUP", "QUIT", "TSTP", "STOP", "CONT")
 
 
-def serve(
-    request: Request, run_dir: Path, *, lease: int, to_launcher: int, from_sentinel: int, to_sentinel: int
-) -> int:
-    """Carry out a request; returns when everything has ended and was reported."""
+@dataclass(frozen=True)
+class Ends:
+    """The agent's descriptors.
+
+    Attributes:
+        lease: From the launcher; its end is the launcher's.
+        to_launcher: To the launcher.
+        from_sentinel: Never written to; its end is the sentinel's.
+        to_sentinel: To the sentinel.
+    """
+
+    lease: int
+    to_launcher: int
+    from_sentinel: int
+    to_sentinel: int
+
+
+def serve(request: Request, run_dir: Path, litter: Path, ends: Ends) -> None:
+    """Carry out a request; returns when everything has ended and was reported.
+
+    Args:
+        request: What is asked.
+        run_dir: The run folder.
+        litter: Folder that the sentinel removes; the agent does where the sentinel is gone.
+        ends: The agent's descriptors.
+    """
     become_subreaper()
-    server = Server(request, run_dir, lease, to_launcher, from_sentinel, to_sentinel)
-    server.run()
-    return 0
+    Server(request, run_dir, litter, ends).run()
 
 
 class Server:
     """The state of one attempt on this host, changed only from `run`'s loop."""
 
-    def __init__(
-        self,
-        request: Request,
-        run_dir: Path,
-        lease: int,
-        to_launcher: int,
-        from_sentinel: int,
-        to_sentinel: int,
-    ) -> None:
+    def __init__(self, request: Request, run_dir: Path, litter: Path, ends: Ends) -> None:
         self.request, self.run_dir = request, run_dir
         self.folder = run_dir / f"attempt-{request.attempt}"
         self.host = os.uname().nodename
@@ -59,8 +74,9 @@ class Server:
         self.terminated = False
         self.ending: Ending | None = None
         self.deadline: float | None = None  # of the gang, later of a named culprit
-        self._lease, self._to_sentinel = lease, to_sentinel
-        self._outlet = Outlet(to_launcher)
+        self._ends, self._litter = ends, litter
+        self._guarded = True
+        self._outlet = Outlet(ends.to_launcher)
         self._decoder = wire.Decoder()
         self._setup: Setup | None = None
         self._statuses: dict[int, int] = {}
@@ -69,9 +85,9 @@ class Server:
         self._watched: dict[Any, int] = {}
         self._handed_out = False
         self._look_at = 0.0
-        os.set_blocking(lease, False)
-        self._loop.register(lease, selectors.EVENT_READ, self._from_launcher)
-        self._loop.register(from_sentinel, selectors.EVENT_READ, self._sentinel_gone)
+        os.set_blocking(ends.lease, False)
+        self._loop.register(ends.lease, selectors.EVENT_READ, self._from_launcher)
+        self._loop.register(ends.from_sentinel, selectors.EVENT_READ, self._sentinel_gone)
         self._children = self._watch_children()
 
     # --- the loop
@@ -132,7 +148,14 @@ class Server:
         self._tell(Done(first, int(status)))
         os.set_blocking(self._outlet.fileno(), True)
         self._outlet.flush()
-        os.write(self._to_sentinel, FINISHED)
+        self._to_sentinel(FINISHED)
+        if not self._guarded:
+            shutil.rmtree(self._litter, ignore_errors=True)
+
+    def _to_sentinel(self, message: bytes) -> None:
+        """Tell the sentinel; one that is gone is noticed by the loop."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._ends.to_sentinel, message)
 
     # --- start
 
@@ -188,7 +211,7 @@ class Server:
 
     def _add(self, rank: Rank) -> None:
         self.ranks[rank.rank] = rank
-        os.write(self._to_sentinel, GROUP + str(rank.pid).encode() + b"\n")
+        self._to_sentinel(GROUP + str(rank.pid).encode() + b"\n")
         self._loop.register(rank.seat, selectors.EVENT_READ, lambda: self._from_shim(rank))
         if hasattr(os, "pidfd_open"):
             # Of ranks that end together the system reports these in the order of their ends.
@@ -235,11 +258,11 @@ class Server:
 
     def _from_launcher(self) -> None:
         try:
-            data = os.read(self._lease, 1 << 18)
+            data = os.read(self._ends.lease, 1 << 18)
         except BlockingIOError:
             return
         if not data:
-            self._loop.unregister(self._lease)
+            self._loop.unregister(self._ends.lease)
             self._launcher_gone()
         for kind, payload in self._decoder.feed(data):
             self._obey(kind, payload)
@@ -262,12 +285,10 @@ class Server:
         self._terminate(min(self.request.grace_s, GONE_GRACE_S))
 
     def _sentinel_gone(self) -> None:
-        self._loop.unregister(self._sentinel_fd())
+        self._loop.unregister(self._ends.from_sentinel)
+        self._guarded = False
         message = f"{self.host}: the sentinel of this job was killed"
         self._fail(Problem(Exit.NOT_STARTED, message), grace_s=min(self.request.grace_s, GONE_GRACE_S))
-
-    def _sentinel_fd(self) -> Any:
-        return next(k.fileobj for k in self._loop.get_map().values() if k.data == self._sentinel_gone)
 
     def _signal(self, name: str) -> None:
         number = getattr(signal, f"SIG{name}")

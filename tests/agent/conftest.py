@@ -1,0 +1,192 @@
+"""A request with defaults, an agent run to its end, and a family of processes that is hard to end."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobkit.agent.client import Agent
+from jobkit.agent.events import Done, Event, Lost, Output
+from jobkit.agent.request import Request
+
+DEADLINE_S = 60.0
+
+# Five processes a rank: itself, a child, a grandchild deaf to TERM, one in a session of its own, and an orphan of
+# that one with neither session nor environment of the job.
+FAMILY = """
+import os, signal, subprocess, sys, time
+def note():
+    open(os.path.join(sys.argv[1], str(os.getpid())), "w").close()
+def stay():
+    note()
+    time.sleep(600)
+def start(role, **how):
+    return subprocess.Popen([sys.executable, __file__, sys.argv[1], role], **how)
+role = sys.argv[2]
+if role == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+elif role == "rank":
+    start("child")
+    start("setsid", start_new_session=True)
+elif role == "child":
+    start("deaf")
+elif role == "setsid":
+    start("orphan maker", start_new_session=True)
+elif role == "orphan maker":
+    start("orphan", start_new_session=True, env={})
+    sys.exit()
+stay()
+"""
+FAMILY_SIZE = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A program whose every rank starts FAMILY_SIZE processes, and what is known of them."""
+
+    command: tuple[str, ...]
+    folder: Path
+
+    def pids(self) -> list[int]:
+        """Return every process that has ever stood up."""
+        return [int(path.name) for path in self.folder.iterdir()]
+
+    def alive(self) -> list[int]:
+        """Return those that still run."""
+        return [pid for pid in self.pids() if is_alive(pid)]
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs; a zombie does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def wait_until(condition: Callable[[], Any], deadline_s: float = DEADLINE_S) -> Any:
+    """Return the condition's first true value, or its last at the deadline."""
+    deadline = time.monotonic() + deadline_s
+    while not (value := condition()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return value
+
+
+@pytest.fixture
+def wait() -> Callable[..., Any]:
+    """Wait for a condition."""
+    return wait_until
+
+
+@pytest.fixture
+def alive() -> Callable[[int], bool]:
+    """Say whether a process runs."""
+    return is_alive
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[Family]:
+    """Make the family's program; whatever of it a failing test leaves is killed."""
+    program, folder = tmp_path / "family.py", tmp_path / "family"
+    program.write_text(FAMILY)
+    folder.mkdir()
+    found = Family((sys.executable, str(program), str(folder), "rank"), folder)
+    yield found
+    for pid in found.alive():
+        os.kill(pid, 9)
+
+
+@pytest.fixture
+def make_request(tmp_path: Path) -> Callable[..., Request]:
+    """Return a maker of requests: a command, and whatever differs from the defaults."""
+
+    def make(*command: str, ranks: int = 1, **differs: Any) -> Request:
+        request = Request(
+            job=f"test-{os.getpid()}-{tmp_path.name}",
+            name="test",
+            attempt=1,
+            run_dir=str(tmp_path / "run"),
+            output="pipe",
+            first_rank=0,
+            local_size=ranks,
+            size=ranks,
+            node=0,
+            nodes=1,
+            command=command,
+            backend=("any",),
+            connections_per_ip=1,
+            python=sys.executable,
+            workdir=str(tmp_path),
+            environ={k: v for k, v in os.environ.items() if not k.startswith("JOBKIT_")},
+            setup=(),
+            overlay={},
+            stdin="none",
+            ports=None,
+            subnet=None,
+            terminal=None,
+        )
+        return dataclasses.replace(request, **differs)
+
+    return make
+
+
+def hear(agent: Agent, until: Callable[[list[Event]], Any], deadline_s: float = DEADLINE_S) -> list[Event]:
+    """Return the events up to the one that makes `until` true, or to the last."""
+    events: list[Event] = []
+    deadline = time.monotonic() + deadline_s
+    while not until(events) and time.monotonic() < deadline:
+        select.select([agent], [], [], 0.1)
+        events += agent.receive()
+        if events and isinstance(events[-1], Done | Lost):
+            break
+    return events
+
+
+@dataclasses.dataclass(frozen=True)
+class Ran:
+    """What came of a request."""
+
+    events: list[Event]
+
+    @property
+    def done(self) -> Done:
+        """The last event."""
+        assert isinstance(self.events[-1], Done), self.events[-5:]
+        return self.events[-1]
+
+    def of(self, kind: type) -> list[Any]:
+        """Return the events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def output(self, rank: int = 0, stream: int = 1) -> bytes:
+        """Return everything that a rank wrote."""
+        return b"".join(e.data for e in self.of(Output) if (e.rank, e.stream) == (rank, stream))
+
+
+@pytest.fixture
+def listen() -> Callable[..., list[Event]]:
+    """Hear an agent until something has come."""
+    return hear
+
+
+@pytest.fixture
+def run_agent() -> Callable[[Request], Ran]:
+    """Carry out a request to its end."""
+
+    def run(request: Request, stdin: bytes | None = None) -> Ran:
+        with Agent.start(request) as agent:
+            if stdin is not None:
+                agent.send_stdin(stdin)
+                agent.end_stdin()
+            return Ran(hear(agent, lambda events: False))
+
+    return run
