@@ -33,7 +33,14 @@ class Group:
         self, src: Buffer, dst: Buffer, count: int, dtype: int, timeout_s: float = -1.0
     ) -> None: ...
     def reduce_scatter(
-        self, op: int, src: Buffer, dst: Buffer, count: int, dtype: int, timeout_s: float = -1.0
+        self,
+        op: int,
+        src: Buffer,
+        dst: Buffer,
+        count: int,
+        dtype: int,
+        timeout_s: float = -1.0,
+        scale: float = 1.0,
     ) -> None: ...
     def broadcast(self, buf: Buffer, count: int, dtype: int, root: int, timeout_s: float = -1.0) -> None: ...
     def all_to_all(
@@ -56,17 +63,15 @@ class Group:
         self,
         src: Buffer,
         src_count: int,
-        src_dtype: int,
         to: int,
-        to_tag: int,
         dst: Buffer,
         dst_count: int,
-        dst_dtype: int,
-        source: int,
-        source_tag: int,
+        from_: int,
+        dtype: int,
+        tag: int = 0,
         timeout_s: float = -1.0,
     ) -> None: ...
-    def split(self, color: int | None, key: int) -> Group | None: ...
+    def split(self, color: int | None, key: int = -1, timeout_s: float = -1.0) -> Group | None: ...
     def abort(self, reason: str) -> None: ...
     def close(self) -> None: ...
 

@@ -45,12 +45,13 @@ class Group:
         """Return the number of ranks."""
         return self._size
 
-    def split(self, color: int | None, key: int = -1) -> Group | None:
+    def split(self, color: int | None, key: int = -1, *, timeout: float | None = None) -> Group | None:
         """Return the group of the ranks that gave the same `color`. Collective: every rank of this group.
 
         Args:
             color: An integer >= 0; with None this rank joins no group.
             key: Orders the ranks of the new group, ties by rank; below 0 for all keeps their order.
+            timeout: Seconds; None for the group's own.
 
         Returns:
             The new group, None where `color` is None.
@@ -63,7 +64,7 @@ class Group:
             raise ValueError(complaint("split", "not a color", got=color, expected="an integer >= 0 or None"))
         if self.core is None:
             return None if color is None else self
-        part = self.core.split(color, operator.index(key))
+        part = self.core.split(color, operator.index(key), seconds(timeout))
         if part is None:
             return None
         if part.size == 1:

@@ -92,7 +92,7 @@ def sendrecv(
         dst: Where it goes.
         src: Whence the result comes; its `sendrecv` or `send` names this rank.
         tag: Of both messages.
-        like: An array with the kind, shape and type of the result; None: those of `x`.
+        like: An array with the kind and shape of the result, of the type of `x`; None: `x` itself.
         group: None means that of `init()`.
         timeout: Seconds.
     """
@@ -103,19 +103,13 @@ def sendrecv(
         return bridge("sendrecv", x, dst, src, tag=tag, group=group, timeout=timeout)
     source = arrays.operand(x)
     result = _blank(source if like is None else arrays.operand(like))
-    core.sendrecv(
-        source.data,
-        source.data.size,
-        source.code,
-        dst,
-        tag,
-        result.data,
-        result.data.size,
-        result.code,
-        src,
-        tag,
-        seconds(timeout),
-    )
+    if result.code != source.code:
+        got, expected = str(result.data.dtype), str(source.data.dtype)
+        raise ValueError(
+            complaint("sendrecv: like", "another type", got=got, expected=f"{expected} as is sent")
+        )
+    sent, received, code = source.data, result.data, source.code
+    core.sendrecv(sent, sent.size, dst, received, received.size, src, code, tag, seconds(timeout))
     return result.finish(result.data)
 
 

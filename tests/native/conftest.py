@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from jobkit import native
 from jobkit.native.group import Group
 
 T = TypeVar("T")
@@ -79,9 +80,22 @@ def _run(
 
 
 @pytest.fixture
+def reserve_ports() -> Callable[[int], contextlib.AbstractContextManager[list[int]]]:
+    """`reserved_ports`, for tests that start processes."""
+    return reserved_ports
+
+
+@pytest.fixture
 def run_ranks() -> Callable[..., list[Any]]:
     """A function: run `program(group)` on n connected ranks, return the results in rank order.
 
     The first exception is raised; with `check=False` exceptions are results.
     """
     return _run
+
+
+@pytest.fixture(autouse=True)
+def _no_group_is_left() -> Iterator[None]:
+    """Forget the groups that a test's calls of `init` formed."""
+    yield
+    native.shutdown()

@@ -304,7 +304,7 @@ nb::tuple py_plan(int call, int rank, int size, uint64_t count, const std::strin
   return nb::make_tuple(name_of(plan.schedule), plan.n_scratch, nb::tuple(stages));
 }
 
-// RuntimeError with the culprit beside the text.
+// jobkit.errors.BackendError, which is a RuntimeError, with the culprit beside the text.
 nb::object error_type;
 
 void define_errors(nb::module_& m) {
@@ -314,7 +314,7 @@ void define_errors(nb::module_& m) {
   attributes["culprit"] = nb::none();
   attributes["__module__"] = m.attr("__name__");
   error_type = nb::borrow(reinterpret_cast<PyObject*>(&PyType_Type))(
-      "Error", nb::make_tuple(nb::handle(PyExc_RuntimeError)), attributes);
+      "Error", nb::make_tuple(nb::module_::import_("jobkit.errors").attr("BackendError")), attributes);
   m.attr("Error") = error_type;
   nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
     try {

@@ -1,0 +1,101 @@
+"""Where the ranks of a ring meet, as the environment says it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobkit.errors import BackendError
+from jobkit.native import ring
+from jobkit.native.ring import Meeting
+
+
+@pytest.fixture
+def hostfile(tmp_path: Path) -> str:
+    path = tmp_path / "hosts.json"
+    path.write_text('[["a:1"], ["b:2"]]')
+    return str(path)
+
+
+@pytest.fixture
+def gang(tmp_path: Path) -> str:
+    path = tmp_path / "gang.json"
+    ranks = [
+        {"rank": r, "host": "h", "node": "b:n", "addresses": ["127.0.0.1"], "port": 5 + r} for r in range(2)
+    ]
+    path.write_text(json.dumps({"schema": 1, "job": "j", "attempt": 3, "size": 2, "ranks": ranks}))
+    return str(path)
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> str:
+    path = tmp_path / "token"
+    path.write_text("5a" * 32)
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_mlxs_variables_give_a_hostfile_meeting(hostfile: str) -> None:
+    meeting = ring.meeting({"MLX_RANK": "1", "MLX_HOSTFILE": hostfile})
+    assert meeting == Meeting(rank=1, hosts=[["a:1"], ["b:2"]], mode="hostfile")
+
+
+def test_the_shims_table_comes_first(hostfile: str, gang: str, token: str) -> None:
+    environ = {
+        "JOBKIT_RANK": "1",
+        "MLX_RANK": "1",
+        "MLX_HOSTFILE": hostfile,
+        "JOBKIT_GANG_FILE": gang,
+        "JOBKIT_TOKEN_FILE": token,
+    }
+    hosts = [["127.0.0.1:5"], ["127.0.0.1:6"]]
+    assert ring.meeting(environ) == Meeting(1, hosts, mode="gang", job="j#3", token=b"Z" * 32)
+
+
+def test_without_a_token_the_meeting_has_none(gang: str) -> None:
+    assert ring.meeting({"JOBKIT_RANK": "0", "JOBKIT_GANG_FILE": gang}).token == b""
+
+
+@pytest.mark.parametrize(
+    ("variables", "wrong"),
+    [
+        ({}, "JOBKIT_RANK: not set although JOBKIT_GANG_FILE is"),
+        ({"JOBKIT_RANK": "2"}, "JOBKIT_RANK: not in .*, got 2, expected a rank from 0 to 1"),
+        ({"JOBKIT_RANK": "0", "MLX_RANK": "1"}, "MLX_RANK: contradicts JOBKIT_RANK=0, got 1"),
+        ({"JOBKIT_RANK": "x"}, "JOBKIT_RANK: not a number"),
+    ],
+)
+def test_a_rank_that_does_not_fit_the_table_is_an_error(
+    gang: str, variables: dict[str, str], wrong: str
+) -> None:
+    with pytest.raises(BackendError, match=wrong):
+        ring.meeting({"JOBKIT_GANG_FILE": gang, **variables})
+
+
+def test_a_hostfile_without_a_rank_is_an_error(hostfile: str) -> None:
+    with pytest.raises(BackendError, match="MLX_RANK: not set although MLX_HOSTFILE is"):
+        ring.init({"MLX_HOSTFILE": hostfile}, False)
+
+
+def test_a_hostfile_of_another_size_is_an_error(hostfile: str) -> None:
+    with pytest.raises(BackendError, match="wrong number of ranks, got 2, expected 3"):
+        ring.init({"MLX_HOSTFILE": hostfile, "MLX_RANK": "0", "MLX_WORLD_SIZE": "3"}, False)
+
+
+def test_a_rank_without_a_hostfile_is_harmless() -> None:
+    assert ring.init({"MLX_RANK": "3"}, False) is None
+
+
+def test_strict_names_what_is_missing() -> None:
+    with pytest.raises(BackendError, match="JOBKIT_GANG_FILE, or both MLX_RANK and MLX_HOSTFILE"):
+        ring.init({}, True)
+
+
+def test_a_table_of_one_rank_is_a_group_of_one_and_opens_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.json"
+    path.write_text('[["localhost:1"]]')
+    group = ring.init({"MLX_HOSTFILE": str(path), "MLX_RANK": "0"}, True)
+    assert group is not None
+    assert (group.size(), group.backend) == (1, "ring")
