@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from jobkit.jobs import folder, process, watch
+from jobkit.jobs import folder, orphans, process, truth, watch
 from jobkit.jobs.find import Found
 from jobkit.jobs.record import ENDED, Record
 
@@ -18,6 +18,13 @@ def request(found: Found) -> Record:
     known = watch.look(found)
     if known.state not in ENDED:
         (folder.task_folder(found.folder, found.point) / folder.CANCEL).touch(mode=0o600)
-        if known.keeper is not None:
-            process.send(known.keeper, signal.SIGUSR1)
+        if known.keeper is not None and not process.send(known.keeper, signal.SIGUSR1):
+            _end_what_is_left(found, known)
     return known
+
+
+def _end_what_is_left(found: Found, known: Record) -> None:
+    """End processes that nobody holds any more, when this is the machine that they run on."""
+    here = known.keeper is not None and known.keeper.boot_id == process.boot_id()
+    if here and not truth.is_kept(found.folder, known):
+        orphans.end(found.id)

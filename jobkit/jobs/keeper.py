@@ -26,7 +26,19 @@ from jobkit.agent.client import Agent
 from jobkit.agent.events import Done, Event, Exited, Lost, Problem, RankExit, Started
 from jobkit.agent.request import Request
 from jobkit.errors import Exit, JobkitError, SpecError
-from jobkit.jobs import clock, environment, exits, files, find, folder, plan_file, process, record, truth
+from jobkit.jobs import (
+    clock,
+    environment,
+    exits,
+    files,
+    find,
+    folder,
+    orphans,
+    plan_file,
+    process,
+    record,
+    truth,
+)
 from jobkit.jobs.record import (
     CANCELLED,
     ENDED,
@@ -187,9 +199,8 @@ class Keeper:
         """Return what the agent is asked to do for an attempt of a task."""
         plan, task = self.plan, self.plan.tasks[index]
         forward = {name: self.environ[name] for name in plan.forward}
-        job = self.record.id if task.point is None else f"{self.record.id}/{task.point}"
         return Request(
-            job=job,
+            job=_job_id(self.record, task.point),
             name=task.name,
             attempt=number,
             run_dir=str(folder.task_folder(self.run_dir, task.point)),
@@ -231,6 +242,7 @@ class Keeper:
             self.conclude(attempt, event)
         elif isinstance(event, Lost):
             state, reason = attempt.verdict or LOST, attempt.reason or event.message
+            orphans.end(_job_id(self.record, self.plan.tasks[attempt.task].point))
             self.conclude_as(attempt, state, _BY_STATE[state], reason)
 
     def _started(self, attempt: Attempt, event: Started) -> None:
@@ -355,6 +367,10 @@ class Keeper:
 
 
 _BY_STATE = {TIMEOUT: exits.TIME_LIMIT, CANCELLED: exits.CANCELLED, LOST: exits.LOST}
+
+
+def _job_id(known: Record, point: str | None) -> str:
+    return known.id if point is None else f"{known.id}/{point}"
 
 
 def _with_rank(task: TaskRecord, rank: int, changes: Mapping[str, object]) -> tuple[record.RankRecord, ...]:

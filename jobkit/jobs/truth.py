@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobkit.agent import verdict
 from jobkit.agent.events import RankExit
-from jobkit.jobs import exits, folder, process
+from jobkit.jobs import exits, folder, orphans, process
 from jobkit.jobs.record import (
     ENDED,
     FAILED,
@@ -61,8 +61,12 @@ def _unseen(record: Record) -> str | None:
 
 def _ending(record: Record) -> str | None:
     """Return what is going on when the keeper is gone but what it started is not, None when all is gone."""
-    alive = any(task.agent and process.is_alive(task.agent) for task in record.tasks)
-    return "its keeper is gone; what it started is being ended" if alive else None
+    if any(task.agent and process.is_alive(task.agent) for task in record.tasks):
+        return "its keeper is gone; what it started is being ended"
+    left = orphans.find(record.id) if record.keeper is not None else []
+    if left:
+        return f"its keeper and agents were killed; {len(left)} processes run on until it is cancelled"
+    return None
 
 
 def _derived(record: Record, run_dir: Path) -> Record:

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from jobkit.jobs import exits
+from jobkit.jobs.record import JobExit
+
+
+@pytest.mark.parametrize(
+    ("status", "signal", "expected"),
+    [
+        (0, None, "exit 0"),
+        (7, None, "exit 7"),
+        (137, "SIGKILL", "killed by signal 9 (SIGKILL)"),
+        (139, "SIGSEGV", "killed by signal 11 (SIGSEGV)"),
+        (137, None, "exit 137"),
+    ],
+)
+def test_an_exit_is_told_in_words(status: int, signal: str | None, expected: str) -> None:
+    assert exits.kind(status, signal) == expected
+
+
+def test_a_program_that_never_ran_has_its_own_words() -> None:
+    kinds = [exits.unstarted(status, None, None).kind for status in (125, 126, 127)]
+    assert kinds == ["could not start", "not executable", "not found"]
+
+
+def test_a_sentence_names_the_rank_and_its_host_where_there_is_one() -> None:
+    assert exits.told(JobExit(7, 1, "h", None, "exit 7")) == "rank 1 on h: exit 7"
+    assert exits.told(exits.TIME_LIMIT) == "time limit"
+
+
+def test_statuses_are_those_of_the_contract() -> None:
+    statuses = [
+        e.status for e in (exits.SUCCESS, exits.LOST, exits.NOT_STARTED, exits.TIME_LIMIT, exits.CANCELLED)
+    ]
+    assert statuses == [0, 125, 125, 124, 143]
