@@ -11,7 +11,7 @@ from jobkit.agent import wire
 from jobkit.agent.events import Done, Problem
 from jobkit.agent.request import Request, decode
 from jobkit.agent.sentinel import guard
-from jobkit.agent.server import serve
+from jobkit.agent.server import Ends, serve
 from jobkit.errors import Exit
 
 
@@ -36,9 +36,9 @@ def main() -> int:
     os.setsid()
     os.close(from_agent)
     os.close(to_agent)
-    return serve(
-        request, run_dir, lease=0, to_launcher=1, from_sentinel=from_sentinel, to_sentinel=to_sentinel
-    )
+    ends = Ends(lease=0, to_launcher=1, from_sentinel=from_sentinel, to_sentinel=to_sentinel)
+    serve(request, run_dir, litter, ends)
+    return 0
 
 
 def _request(fd: int) -> Request | None:
@@ -61,7 +61,7 @@ def _read(fd: int, n_bytes: int) -> bytes:
 
 
 def _run_dir(request: Request) -> Path:
-    """Return the run folder; if none was given, a private one in JOBKIT_HOME or the system's temporary folder.
+    """Return the run folder; if none was given, a private one in JOBKIT_HOME or else in TMPDIR.
 
     Raises:
         OSError: None can be made.

@@ -19,8 +19,8 @@ from jobkit.agent.request import Request
 
 DEADLINE_S = 60.0
 
-# Five processes a rank: itself, a child, a grandchild deaf to TERM, one in a session of its own, and an orphan of
-# that one with neither session nor environment of the job.
+# Five processes a rank: itself, a child, a grandchild deaf to TERM, one in a session of its own, and an
+# orphan of it with neither the job's sessions nor its environment.
 FAMILY = """
 import os, signal, subprocess, sys, time
 def note():
@@ -139,11 +139,13 @@ def make_request(tmp_path: Path) -> Callable[..., Request]:
     return make
 
 
-def hear(agent: Agent, until: Callable[[list[Event]], Any], deadline_s: float = DEADLINE_S) -> list[Event]:
+def hear(
+    agent: Agent, until: Callable[[list[Event]], Any] | None = None, deadline_s: float = DEADLINE_S
+) -> list[Event]:
     """Return the events up to the one that makes `until` true, or to the last."""
     events: list[Event] = []
     deadline = time.monotonic() + deadline_s
-    while not until(events) and time.monotonic() < deadline:
+    while not (until is not None and until(events)) and time.monotonic() < deadline:
         select.select([agent], [], [], 0.1)
         events += agent.receive()
         if events and isinstance(events[-1], Done | Lost):
@@ -187,6 +189,6 @@ def run_agent() -> Callable[[Request], Ran]:
             if stdin is not None:
                 agent.send_stdin(stdin)
                 agent.end_stdin()
-            return Ran(hear(agent, lambda events: False))
+            return Ran(hear(agent))
 
     return run

@@ -29,11 +29,10 @@ def agent_of(sentinel: int) -> int:
 def started(
     make_request: Callable[..., Request], family: Any, wait: Callable[..., Any], listen: Callable[..., Any]
 ) -> Any:
-    agent = Agent.start(make_request(*family.command, ranks=RANKS))
-    listen(agent, lambda events: sum(isinstance(e, Started) for e in events) == RANKS)
-    assert wait(lambda: len(family.alive()) == RANKS * 5 and len(family.pids()) >= RANKS * 5)
-    yield agent
-    agent.close()
+    with Agent.start(make_request(*family.command, ranks=RANKS)) as agent:
+        listen(agent, lambda events: sum(isinstance(e, Started) for e in events) == RANKS)
+        assert wait(lambda: len(family.alive()) == RANKS * 5)
+        yield agent
 
 
 def test_a_killed_agent_leaves_nothing(
@@ -41,7 +40,7 @@ def test_a_killed_agent_leaves_nothing(
 ) -> None:
     os.kill(agent_of(started.pid), signal.SIGKILL)
     assert wait(lambda: not family.alive())
-    assert isinstance(listen(started, lambda events: False)[-1], Lost)
+    assert isinstance(listen(started)[-1], Lost)
 
 
 def test_a_killed_sentinel_leaves_nothing(
@@ -49,7 +48,7 @@ def test_a_killed_sentinel_leaves_nothing(
 ) -> None:
     os.kill(started.pid, signal.SIGKILL)
     assert wait(lambda: not family.alive())
-    events = listen(started, lambda events: False)
+    events = listen(started)
     assert isinstance(events[-1], Done)
     assert events[-1].status == 125
     assert any(isinstance(e, Problem) and "sentinel" in e.message for e in events)
