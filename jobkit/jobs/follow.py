@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 from jobkit.jobs import folder
 from jobkit.jobs.record import Record, TaskRecord
@@ -58,15 +57,27 @@ class Sink:
 
 @dataclass
 class Source:
-    """One file of one rank, read from its beginning while it grows."""
+    """One file of one rank, read from its beginning while it grows.
+
+    It is opened for each look, since a job may have more files than a process may hold open.
+
+    Attributes:
+        path: The file, which may not be there yet.
+        prefix: What each line begins with; without one the bytes pass as they are.
+        sink: Where they go.
+        offset: Bytes read so far.
+        pending: Of these, what has not gone out.
+        at_line_start: Whether what went out ended with a line.
+        quiet_since: When something was read last (monotonic seconds).
+    """
 
     path: Path
     prefix: bytes
     sink: Sink
+    offset: int = 0
     pending: bytes = b""
     at_line_start: bool = True
     quiet_since: float = field(default_factory=time.monotonic)
-    file: BinaryIO | None = None
 
     def pump(self, *, to_the_end: bool = False) -> bool:
         """Pass on what is new; return whether there was something.
@@ -92,12 +103,14 @@ class Source:
         return bool(data)
 
     def _read(self) -> bytes:
-        if self.file is None:
-            try:
-                self.file = self.path.open("rb")
-            except FileNotFoundError:
-                return b""
-        return self.file.read(_CHUNK_BYTES)
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read(_CHUNK_BYTES)
+        except FileNotFoundError:
+            return b""
+        self.offset += len(data)
+        return data
 
     def _put(self, data: bytes) -> None:
         # What continues a line of ours needs no prefix, unless another source has ended it.
@@ -106,11 +119,6 @@ class Source:
         text = b"".join(line if i == 0 and continues else self.prefix + line for i, line in enumerate(lines))
         self.sink.put(self, text)
         self.at_line_start = data.endswith(b"\n")
-
-    def close(self) -> None:
-        """Close the file."""
-        if self.file is not None:
-            self.file.close()
 
 
 def _lines(data: bytes) -> list[bytes]:
@@ -146,13 +154,12 @@ class Follower:
             self.finish(list(self.sources))
 
     def finish(self, keys: list[tuple[str | None, int]]) -> None:
-        """Pass on the rest of some tasks' attempts, and close their files."""
+        """Pass on the rest of some tasks' attempts."""
         for key in keys:
             for source in self.sources.pop(key):
                 while source.pump():
                     pass
                 source.pump(to_the_end=True)
-                source.close()
 
     def _open(self, known: Record, task: TaskRecord) -> None:
         attempt = self.choice.attempt or task.attempt

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from jobkit.errors import SubmitError
 from jobkit.jobs import record, truth
@@ -13,14 +12,6 @@ from jobkit.jobs.record import ENDED, Record
 
 # A look costs a file of a few kilobytes and a lock, well under a millisecond.
 POLL_S = 0.1
-
-
-@dataclass(frozen=True)
-class Watched:
-    """A job and what was last seen of it."""
-
-    found: Found
-    record: Record
 
 
 def look(found: Found) -> Record:
