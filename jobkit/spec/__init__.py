@@ -81,7 +81,7 @@ def parse(text: str, source: str, environ: Mapping[str, str], *, overrides: Sequ
         )
     overriding.apply(document, tuple(overrides))
     spec, wrongs = _validated(document.value, {"environ": environ}, _stem(source))
-    if spec is None or document.complaints:
+    if spec is None or document.wrongs:
         raise SpecError(told(wrongs, document))
     spec._document = document
     return spec

@@ -77,15 +77,15 @@ def _description(path: Path, model: type[BaseModel]) -> str:
     return text[:1].lower() + text[1:].rstrip(".")
 
 
+def _line(place: Place, wrong: Wrong) -> str:
+    return complaint(located(place, wrong.at), wrong.wrong, got=wrong.got, expected=wrong.expected)
+
+
 def told(wrongs: list[Wrong], document: Document) -> str:
     """Return one text with a line for each complaint, in the order of the lines they are about."""
-    found: list[tuple[Place, str]] = list(document.complaints)
-    for wrong in wrongs:
-        place = document.place(wrong.at)
-        text = complaint(located(place, wrong.at), wrong.wrong, got=wrong.got, expected=wrong.expected)
-        found.append((place, text))
+    found = document.wrongs + [(document.place(wrong.at), wrong) for wrong in wrongs]
     # Overrides have line 0 and come last.
     found.sort(key=lambda each: (each[0].line == 0, each[0].line))
-    lines = list(dict.fromkeys(text for _, text in found))
+    lines = list(dict.fromkeys(_line(place, wrong) for place, wrong in found))
     more = [f"and {len(lines) - MAX_COMPLAINTS} more"] if len(lines) > MAX_COMPLAINTS else []
     return "\n".join(lines[:MAX_COMPLAINTS] + more)

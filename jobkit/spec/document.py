@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from jobkit.errors import SpecError, complaint
-from jobkit.spec.wrong import Path, Shown
+from jobkit.spec.wrong import Path, Shown, Wrong
 
 MAX_BYTES = 1 << 18  # PyYAML reads some 50 kB/s of the densest text
 MAX_DEPTH = 20  # the spec itself needs 4
@@ -67,12 +67,12 @@ class Document:
     Attributes:
         value: Nested dict, list, Plain and str.
         places: Where each value was written, by its path; () is the document itself.
-        complaints: What is wrong already, with its place: keys given twice, tags, keys that are not text.
+        wrongs: What is wrong already, with its place: keys given twice, tags, keys that are not text.
     """
 
     value: Any
     places: dict[Path, Place] = field(default_factory=dict)
-    complaints: list[tuple[Place, str]] = field(default_factory=list)
+    wrongs: list[tuple[Place, Wrong]] = field(default_factory=list)
 
     def place(self, path: Path) -> Place:
         """Return where `path` was written or, when it was not, the nearest section around it."""
@@ -130,57 +130,56 @@ def read(text: str, source: str, *, lines: bool = True) -> Document:
     Raises:
         SpecError: The text is not one YAML document, or nested or repeated beyond all use.
     """
-    node, tags = _compose(text, source)
+    node, tags = _compose(text, source, lines)
     document = Document(Plain("", "null"), {(): Place(1 if lines else 0, source)})
     for line, tag in tags:
-        place = Place(line if lines else 0, source)
-        shown = tag.replace(_CORE, "!!")
-        what = complaint(str(place), "a YAML tag", got=Shown(shown), expected="the value alone")
-        document.complaints.append((place, what))
+        wrong = Wrong("a YAML tag", got=tag.replace(_CORE, "!!"), expected="the value alone")
+        document.wrongs.append((Place(line if lines else 0, source), wrong))
     if node is not None:
         document.value = _Converter(source, lines, document).convert(node, ())
     return document
 
 
-def _compose(text: str, source: str) -> tuple[yaml.Node | None, list[tuple[int, str]]]:
+def _compose(text: str, source: str, lines: bool) -> tuple[yaml.Node | None, list[tuple[int, str]]]:
+    def place(line: int) -> str:
+        return str(Place(line if lines else 0, source))
+
     loader = None
     try:
         loader = _Loader(text)
         return loader.get_single_node(), loader.tags
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
         what = "a binary file" if error.character == 0 else "a control character"
         shown = Shown(chr(error.character))
-        raise SpecError(complaint(f"{source}:{line}", what, got=shown, expected="YAML text")) from None
+        where = place(text.count("\n", 0, error.position) + 1)
+        raise SpecError(complaint(where, what, got=shown, expected="YAML text")) from None
     except yaml.MarkedYAMLError as error:
-        raise SpecError(_syntax_complaint(error, text, source)) from None
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        written = dict(enumerate(text.splitlines(), start=1)).get(line, "")
+        raise SpecError(_syntax_complaint(place(line), error, written)) from None
     except (ValueError, OverflowError, IndexError) as error:
         # PyYAML lets a few of Python's own errors out, for escapes that name no character.
-        line = loader.line + 1 if loader else 1
-        kind = type(error).__name__
-        raise SpecError(
-            complaint(f"{source}:{line}", f"not YAML: a number or an escape out of range ({kind})")
-        ) from None
+        wrong = f"not YAML: a number or an escape out of range ({type(error).__name__})"
+        raise SpecError(complaint(place(loader.line + 1 if loader else 1), wrong)) from None
     finally:
         if loader is not None:
             loader.dispose()
 
 
-def _syntax_complaint(error: yaml.MarkedYAMLError, text: str, source: str) -> str:
-    mark = error.problem_mark or error.context_mark
-    line = mark.line + 1 if mark else 1
-    where = f"{source}:{line}"
+def _syntax_complaint(where: str, error: yaml.MarkedYAMLError, written: str) -> str:
     problem = str(error.problem)
     if "single document" in str(error.context):
         return complaint(where, "a second document", expected="one spec a file, without another ---")
-    written = (text.splitlines() or [""])[min(line, len(text.splitlines())) - 1] if text.splitlines() else ""
     if "\\t" in problem or re.match(r" *\t", written):
         return complaint(where, "a tab", expected="spaces, as YAML wants them")
     context = f" {error.context}" if error.context else ""
-    return complaint(where, f"not YAML: {problem}{context}", hint=_syntax_hint(problem))
+    return complaint(where, f"not YAML: {problem}{context}", hint=_syntax_hint(problem, written))
 
 
-def _syntax_hint(problem: str) -> str:
+def _syntax_hint(problem: str, written: str) -> str:
+    if re.search(r"[\[{:,] *[^'\" ]*\$\{", written):
+        return "put text with ${NAME} in quotes where it stands inside { } or [ ]"
     if "mapping values are not allowed" in problem:
         return "put the value in quotes if its text has ': ' in it"
     return "put the value in quotes" if "cannot start any token" in problem else ""
@@ -261,5 +260,4 @@ class _Converter:
         return result
 
     def complain(self, node: yaml.Node, path: Path, wrong: str, *, expected: str) -> None:
-        place = self.place(node)
-        self.document.complaints.append((place, complaint(located(place, path), wrong, expected=expected)))
+        self.document.wrongs.append((self.place(node), Wrong(wrong, expected=expected, at=path)))

@@ -33,7 +33,7 @@ class Kind:
 
     Attributes:
         expected: What messages and the reference say is expected.
-        read: From what was written, and pydantic's ValidationInfo if it takes two, to the value; raises Wrong.
+        read: From what was written, and a ValidationInfo if it takes two, to the value; raises Wrong.
         schema: JSON Schema of what may be written.
     """
 

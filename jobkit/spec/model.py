@@ -70,9 +70,10 @@ def _read_each(items: Any, read: Callable[[Any], Any]) -> list[Any]:
     for at, value in items:
         try:
             found.append(read(value))
-        except Wrong as wrong:
-            wrong.at = (at, *wrong.at)
-            wrongs.append(wrong)
+        except (Wrong, Wrongs) as error:
+            for wrong in error.wrongs if isinstance(error, Wrongs) else [error]:
+                wrong.at = (at, *wrong.at)
+                wrongs.append(wrong)
     if wrongs:
         raise Wrongs(wrongs)
     return found
@@ -198,7 +199,7 @@ def _read_point(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not value:
         raise Wrong("not a point", got=value, expected="a mapping: {lr: 0.1, seed: 1}")
     texts = _read_each(value.items(), _read_sweep_value)
-    return dict(zip((_read_key(key) for key in value), texts, strict=True))
+    return dict(zip(_read_each(((key, key) for key in value), _read_key), texts, strict=True))
 
 
 def _read_sweep_value(value: Any) -> str:
@@ -568,13 +569,8 @@ def _variables(spec: JobSpec) -> Iterator[tuple[Path, str]]:
 
 def _check_signal(spec: JobSpec) -> Iterator[Wrong]:
     if spec.signal and spec.time_s is not None and spec.signal.before_s >= spec.time_s:
-        expected = f"less than time, {spec.time_s:g} seconds"
-        yield Wrong(
-            "not ahead of the time limit",
-            got=spec.signal.before_s,
-            expected=expected,
-            at=("signal", "before"),
-        )
+        before, expected = f"{spec.signal.before_s:g}s", f"less than {spec.time_s:g}s"
+        yield Wrong("not ahead of the time limit", got=before, expected=expected, at=("signal", "before"))
 
 
 _CHECKS: tuple[Callable[[JobSpec], Iterator[Wrong]], ...] = (

@@ -44,4 +44,6 @@ def _put(document: Document, path: Path, new: Document) -> None:
     for old in [place for place in document.places if place[: len(path)] == path]:
         del document.places[old]
     document.places.update({path + place: where for place, where in new.places.items()})
-    document.complaints += new.complaints
+    for place, wrong in new.wrongs:
+        wrong.at = path + wrong.at
+        document.wrongs.append((place, wrong))

@@ -15,7 +15,7 @@ _PIECE = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _ESCAPED_IN_DOUBLE = re.compile(r'\\(["\\])')
-_OPERATOR = re.compile(r"\|\|?|&&?|;|[<>].*|\d>.*|&>.*|.*;", re.DOTALL)  # a whole word
+_OPERATOR = re.compile(r"\|\|?|&&?|;|[<>].*|\d>.*|&>.*|(.*[^\\])?;", re.DOTALL)  # a whole word
 _EXPANSION = re.compile(r"\$[A-Za-z_(][A-Za-z0-9_]*|`")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 
@@ -36,7 +36,7 @@ def split(text: str) -> tuple[str, ...]:
     """
     words: list[str] = []
     raw = word = ""
-    for kind, piece in _pieces(text.strip()):
+    for kind, piece in _pieces(text.strip(" \t\r\n")):
         if kind != "space":
             raw, word = raw + piece, word + _unquoted(kind, piece)
             continue
