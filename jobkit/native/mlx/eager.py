@@ -225,7 +225,7 @@ def sendrecv(x: mx.array, dst: int, src: int, *, group: EagerGroup) -> mx.array:
     def run(x: mx.array) -> mx.array:
         source, out = _buffer(x), _like(x, x.shape)
         with group.turn():
-            core.sendrecv(source, x.size, code, dst, tag, out, x.size, code, src, tag, group.timeout_s)
+            core.sendrecv(source, x.size, dst, out, x.size, src, code, tag, group.timeout_s)
         return _array(out, x.dtype)
 
     return _apply("sendrecv", run, x)
@@ -287,8 +287,9 @@ def _like(x: mx.array, shape: Sequence[int]) -> Array:
 
 
 def _array(values: Array, dtype: mx.Dtype) -> mx.array:
-    out = mx.array(values)
-    return out.view(mx.bfloat16) if dtype == mx.bfloat16 else out
+    if dtype == mx.bfloat16:
+        return mx.array(values, dtype=mx.uint16).view(mx.bfloat16)
+    return mx.array(values, dtype=dtype)  # left to itself, MLX makes float32 of NumPy's float64
 
 
 def to_numpy(x: mx.array) -> Array:
@@ -309,6 +310,8 @@ def to_numpy(x: mx.array) -> Array:
     return values.view(ml_dtypes.bfloat16)
 
 
-def from_numpy(values: Array, dtype: mx.Dtype) -> mx.array:
-    """Return an MLX array of what `to_numpy` returned for `dtype`."""
-    return _array(values.view(np.uint16) if dtype == mx.bfloat16 else values, dtype)
+def from_numpy(values: Array) -> mx.array:
+    """Return an MLX array of the values and the type of NumPy's."""
+    name = values.dtype.name
+    raw = values.view(np.uint16) if name == "bfloat16" else values
+    return _array(raw, getattr(mx, "bool_" if name == "bool" else name))

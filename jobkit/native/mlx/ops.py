@@ -107,7 +107,7 @@ def sendrecv(
 
 
 def scatter(x: mx.array, root: int, *, group: Group, timeout: float | None = None) -> mx.array:
-    """Return this rank's part of rank `root`'s `x`, an MLX array where it passes one."""
+    """Return this rank's part of rank `root`'s `x`; the others' only asks for an MLX array."""
     with groups.turn(group)():
         part = native.scatter(eager.to_numpy(x), root, group=group, timeout=timeout)
-    return eager.from_numpy(part, x.dtype)
+    return eager.from_numpy(part)
