@@ -131,7 +131,8 @@ def read(text: str, source: str, *, lines: bool = True) -> Document:
         SpecError: The text is not one YAML document, or nested or repeated beyond all use.
     """
     node, tags = _compose(text, source, lines)
-    document = Document(Plain("", "null"), {(): Place(1 if lines else 0, source)})
+    first = node.start_mark.line + 1 if node else 1
+    document = Document(Plain("", "null"), {(): Place(first if lines else 0, source)})
     for line, tag in tags:
         wrong = Wrong("a YAML tag", got=tag.replace(_CORE, "!!"), expected="the value alone")
         document.wrongs.append((Place(line if lines else 0, source), wrong))

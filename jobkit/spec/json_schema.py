@@ -12,8 +12,8 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of a spec.
 
-    It is as strict as one can be about YAML that an editor has already read: for it `10` and `"10"` differ, but
-    `010` and `8` do not.
+    It is as strict as one can be about YAML that an editor has already read: `10` and `"10"` differ,
+    but `010` and `8` do not.
     """
     found = JobSpec.model_json_schema(by_alias=True)
     for section in (found, *found["$defs"].values()):

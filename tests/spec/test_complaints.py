@@ -44,7 +44,8 @@ def test_all_complaints_come_at_once_in_the_order_of_their_lines(complaints: Com
         "a.yaml:6: retries.failed: too small, got -1, expected an integer >= 0",
         "a.yaml:6: retries.faild: unknown key, got 'faild', expected 'failed', the nearest key",
         'a.yaml:8: env.A: no value, got null, expected text; "" for an empty one',
-        "a.yaml:9: env.1B: not the name of a variable, got '1B', expected letters, digits and _, first a letter or _",
+        "a.yaml:9: env.1B: not the name of a variable, got '1B', "
+        "expected letters, digits and _, first a letter or _",
         "a.yaml:11: setup: not a list, got 'module load cuda', expected a list: [a, b]",
         "a.yaml:12: time: hours or minutes?, got 1:30, expected HH:MM:SS, such as 1:30:00 or 00:1:30",
         "a.yaml:13: memory: no unit, got 16, expected a size: 512M, 16G (K, M, G, T are powers of 1024)",
@@ -81,7 +82,10 @@ def test_a_missing_run_is_placed_at_the_top(complaints: Complaints) -> None:
 def test_a_key_that_is_near_to_none_lists_all(complaints: Complaints) -> None:
     line = complaints("run: a\nretries: {zzz: 1}\n")[0]
 
-    assert line == "a.yaml:2: retries.zzz: unknown key, got 'zzz', expected one of preempted, node_failure, failed"
+    assert (
+        line
+        == "a.yaml:2: retries.zzz: unknown key, got 'zzz', expected one of preempted, node_failure, failed"
+    )
 
 
 def test_an_unknown_key_without_a_value_is_still_unknown(complaints: Complaints) -> None:

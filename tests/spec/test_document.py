@@ -77,7 +77,10 @@ def test_a_place_and_a_path_make_the_start_of_a_complaint() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: [\n", "a.yaml:3: not YAML: expected the node content, but found '<stream end>' while parsing"),
+        (
+            "a: 1\nb: [\n",
+            "a.yaml:3: not YAML: expected the node content, but found '<stream end>' while parsing",
+        ),
         ("a: b: c", "a.yaml:1: not YAML: mapping values are not allowed here"),
         ("a:\n\tb: 1", "a.yaml:2: a tab, expected spaces, as YAML wants them"),
         ("a: 1\n\tb: 1", "a.yaml:2: a tab, expected spaces, as YAML wants them"),
@@ -146,7 +149,9 @@ def test_of_merged_mappings_the_nearest_key_wins() -> None:
     assert value == {"x": "3", "y": "1", "z": "2"}
 
 
-@pytest.mark.parametrize(("value", "null"), [(None, True), (Plain("~", "null"), True), ("", False), ("null", False)])
+@pytest.mark.parametrize(
+    ("value", "null"), [(None, True), (Plain("~", "null"), True), ("", False), ("null", False)]
+)
 def test_null_is_what_was_written_as_null(value: object, null: bool) -> None:
     assert is_null(value) is null
 
@@ -156,7 +161,25 @@ TEXT = st.one_of(
     st.text("ab01:-[]{}&*!|>'\"%@,?#\n\t \\<u.~", max_size=200),
     st.lists(
         st.sampled_from(
-            ["a: ", "- ", "? ", "&a ", "*a ", "<<: ", "{", "}", "[", "]", ", ", "\n", "  ", "|\n", "!!int ", "'", "---\n"]
+            [
+                "a: ",
+                "- ",
+                "? ",
+                "&a ",
+                "*a ",
+                "<<: ",
+                "{",
+                "}",
+                "[",
+                "]",
+                ", ",
+                "\n",
+                "  ",
+                "|\n",
+                "!!int ",
+                "'",
+                "---\n",
+            ]
         ),
         max_size=40,
     ).map("".join),

@@ -30,7 +30,11 @@ from jobkit.spec.wrong import Wrong
     ],
 )
 def test_a_shape_is_worked_out(
-    ranks: int | None, nodes: int | None, ranks_per_node: int | None, hosts: int | None, expected: tuple[int, ...]
+    ranks: int | None,
+    nodes: int | None,
+    ranks_per_node: int | None,
+    hosts: int | None,
+    expected: tuple[int, ...],
 ) -> None:
     assert geometry(ranks, nodes, ranks_per_node, hosts=hosts) == Geometry(*expected)
 

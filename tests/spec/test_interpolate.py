@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from jobkit.spec.interpolate import Reference, Template, command, literal, template
 from jobkit.spec.wrong import Wrong
 
-ENVIRON = {"HOME": "/home/a", "EMPTY": "", "BLANK": "a b", "EVIL": "${HOME} $${ ${{ sweep.lr }}", "DOLLAR": "$"}
+ENVIRON = {
+    "HOME": "/home/a",
+    "EMPTY": "",
+    "BLANK": "a b",
+    "EVIL": "${HOME} $${ ${{ sweep.lr }}",
+    "DOLLAR": "$",
+}
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,9 @@ def test_an_address_inside_a_network_is_answered_with_the_network() -> None:
     assert caught.value.expected == "the network itself: 10.0.0.0/8"
 
 
-@pytest.mark.parametrize("text", ["3.10", "no", "010", "1e-3", "1:30", "0x1f", "2024-01-31", "1_000", "null", "'a b'"])
+@pytest.mark.parametrize(
+    "text", ["3.10", "no", "010", "1e-3", "1:30", "0x1f", "2024-01-31", "1_000", "null", "'a b'"]
+)
 def test_written_text_stays_as_typed(text: str) -> None:
     assert kinds.written(plain(text)) == text.strip("'")
 

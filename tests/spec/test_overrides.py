@@ -24,7 +24,9 @@ def test_a_value_is_yaml() -> None:
     assert overridden("setup=[a, b c]").setup == ("a", "b c")
     assert overridden("env={B: no}").env["B"].fill({}) == "no"
     assert overridden("retries.failed=3").retries.failed == 3
-    assert [word.fill({}) for word in overridden("run=python -c 'raise SystemExit(7)'").run][-1] == "raise SystemExit(7)"
+    assert [word.fill({}) for word in overridden("run=python -c 'raise SystemExit(7)'").run][
+        -1
+    ] == "raise SystemExit(7)"
 
 
 def test_other_keys_of_a_section_stay() -> None:
@@ -49,16 +51,35 @@ def test_nothing_or_null_is_the_default() -> None:
     [
         ("ranks=two", "--set ranks: not an integer, got 'two', expected an integer >= 1"),
         ("rank=2", "--set rank: unknown key, got 'rank', expected 'ranks', the nearest key"),
-        ("retries.faild=2", "--set retries.faild: unknown key, got 'faild', expected 'failed', the nearest key"),
-        ("retries={faild: 2}", "--set retries: retries.faild: unknown key, got 'faild', expected 'failed', the nearest key"),
+        (
+            "retries.faild=2",
+            "--set retries.faild: unknown key, got 'faild', expected 'failed', the nearest key",
+        ),
+        (
+            "retries={faild: 2}",
+            "--set retries: retries.faild: unknown key, got 'faild', expected 'failed', the nearest key",
+        ),
         ("env={A: 1, A: 2}", "--set env: env.A: given twice, both here, expected one of the two"),
         ("env.A=", '--set env.A: no value, got nothing, expected text; "" for an empty one'),
-        ("ranks", "--set ranks: not an override, got 'ranks', expected --set KEY=VALUE or --set SECTION.KEY=VALUE"),
+        (
+            "ranks",
+            "--set ranks: not an override, got 'ranks', expected --set KEY=VALUE or --set SECTION.KEY=VALUE",
+        ),
         ("=1", "--set : not an override, got '=1', expected --set KEY=VALUE or --set SECTION.KEY=VALUE"),
-        ("a..b=1", "--set a..b: not an override, got 'a..b=1', expected --set KEY=VALUE or --set SECTION.KEY=VALUE"),
+        (
+            "a..b=1",
+            "--set a..b: not an override, got 'a..b=1', expected --set KEY=VALUE or --set SECTION.KEY=VALUE",
+        ),
         ("ranks.x=1", "--set ranks.x: ranks has no keys, got 2, expected a section; or set it as a whole"),
-        ("setup=[", "--set setup: not YAML: expected the node content, but found '<stream end>' while parsing a flow node"),
-        ("time=1:30", "--set time: hours or minutes?, got 1:30, expected HH:MM:SS, such as 1:30:00 or 00:1:30"),
+        (
+            "setup=[",
+            "--set setup: not YAML: expected the node content, but found '<stream end>' "
+            "while parsing a flow node",
+        ),
+        (
+            "time=1:30",
+            "--set time: hours or minutes?, got 1:30, expected HH:MM:SS, such as 1:30:00 or 00:1:30",
+        ),
     ],
 )
 def test_a_wrong_override_is_named(complaints: Callable[..., list[str]], override: str, line: str) -> None:

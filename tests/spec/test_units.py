@@ -76,13 +76,16 @@ def test_both_forms_of_a_duration_agree(days: int, hours: int, minutes: int, sec
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("1K", 1024), ("512M", 512 << 20), ("16G", 16 << 30), ("2T", 2 << 40), ("007M", 7 << 20)]
+    ("text", "expected"),
+    [("1K", 1024), ("512M", 512 << 20), ("16G", 16 << 30), ("2T", 2 << 40), ("007M", 7 << 20)],
 )
 def test_memory_is_read_in_powers_of_1024(text: str, expected: int) -> None:
     assert units.memory_bytes(text) == expected
 
 
-@pytest.mark.parametrize("text", ["16", "16GB", "16GiB", "16g", "1.5G", "G", "", "-1G", "0M", "9999999T", "1" * 99 + "G"])
+@pytest.mark.parametrize(
+    "text", ["16", "16GB", "16GiB", "16g", "1.5G", "G", "", "-1G", "0M", "9999999T", "1" * 99 + "G"]
+)
 def test_what_is_not_a_size_is_refused(text: str) -> None:
     with pytest.raises(Wrong):
         units.memory_bytes(text)
@@ -90,7 +93,10 @@ def test_what_is_not_a_size_is_refused(text: str) -> None:
 
 @given(st.text(max_size=20))
 def test_the_patterns_of_the_schema_accept_what_is_read(text: str) -> None:
-    for read, pattern in ((units.seconds, units.DURATION_PATTERN), (units.memory_bytes, units.MEMORY_PATTERN)):
+    for read, pattern in (
+        (units.seconds, units.DURATION_PATTERN),
+        (units.memory_bytes, units.MEMORY_PATTERN),
+    ):
         try:
             read(text)
         except Wrong:

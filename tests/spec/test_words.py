@@ -18,7 +18,7 @@ from jobkit.spec.wrong import Wrong
         "python train.py --epochs 3",
         "  python   train.py\t-v ",
         "python -c 'raise SystemExit(7)'",
-        'python -c "print(\'a\')"',
+        "python -c \"print('a')\"",
         "bash -c 'a && b | c > d; echo $HOME'",
         'bash -c "echo $JOBKIT_RANK"',
         r"echo a\ b \$HOME \\ \'",
@@ -41,7 +41,20 @@ def test_quoted_words_come_back(words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a && b", "a || b", "a | b", "a > f", "a >f", "a 2>&1", "a < f", "a &", "a; b", "a ; b", "a &> f", "a << E"],
+    [
+        "a && b",
+        "a || b",
+        "a | b",
+        "a > f",
+        "a >f",
+        "a 2>&1",
+        "a < f",
+        "a &",
+        "a; b",
+        "a ; b",
+        "a &> f",
+        "a << E",
+    ],
 )
 def test_what_only_a_shell_understands_is_refused(text: str) -> None:
     with pytest.raises(Wrong, match="only a shell understands") as caught:
