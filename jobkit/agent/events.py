@@ -77,7 +77,8 @@ class Done:
     """Everything has ended; the last event.
 
     Attributes:
-        first: The failure that gives the status; None without one.
+        first: The exit that gives the status; None where none does (success, cancelled, a failing setup
+        line).
         status: The job's exit status.
     """
 

@@ -84,6 +84,7 @@ class Server:
         self._loop = selectors.DefaultSelector()
         self._watched: dict[Any, int] = {}
         self._handed_out = False
+        self._gang_timeout_s = _GANG_TIMEOUT_S
         self._look_at = 0.0
         os.set_blocking(ends.lease, False)
         self._loop.register(ends.lease, selectors.EVENT_READ, self._from_launcher)
@@ -135,17 +136,14 @@ class Server:
         for rank in list(self.ranks.values()):
             if not rank.over:
                 self._give_up(rank)
-        first = None if self.problem else first_failure(self.exits)
-        status = (
-            self.problem.status
-            if self.problem
-            else first.status
-            if first
-            else Exit.CANCELLED
-            if self.terminated
-            else 0
-        )
-        self._tell(Done(first, int(status)))
+        first = first_failure(self.exits)
+        status = Exit.CANCELLED if self.terminated else Exit.OK
+        if self.problem is not None:
+            first = next((e for e in self.exits if e.rank == self.problem.rank), None)
+            status = self.problem.status
+        elif first is not None:
+            status = first.status
+        self._tell(Done(first, status))
         os.set_blocking(self._outlet.fileno(), True)
         self._outlet.flush()
         self._to_sentinel(FINISHED)
@@ -203,8 +201,8 @@ class Server:
             )
             return
         if self._is_gang():
-            timeout = environ.get("JOBKIT_GANG_TIMEOUT_S", "")
-            self.deadline = time.monotonic() + (float(timeout) if timeout else _GANG_TIMEOUT_S)
+            self._gang_timeout_s = float(environ.get("JOBKIT_GANG_TIMEOUT_S") or _GANG_TIMEOUT_S)
+            self.deadline = time.monotonic() + self._gang_timeout_s
 
     def _is_gang(self) -> bool:
         return self.request.size > 1 and self.request.backend != ("none",)
@@ -251,8 +249,10 @@ class Server:
         if self._handed_out:
             self._end(self.request.grace_s)
             return
-        missing = ", ".join(str(r.rank) for r in self.ranks.values() if r.seat.report is None)
-        self._fail(Problem(Exit.NOT_STARTED, f"gang: ranks {missing} on {self.host} did not report in time"))
+        missing = [str(r.rank) for r in self.ranks.values() if r.seat.report is None]
+        who = f"rank{'s' if len(missing) > 1 else ''} {', '.join(missing)} on {self.host}"
+        message = f"gang: {who} did not report within {self._gang_timeout_s:g} s"
+        self._fail(Problem(Exit.NOT_STARTED, message))
 
     # --- the launcher and the sentinel
 
@@ -425,16 +425,20 @@ class Server:
 
     def _exit(self, rank: Rank, wait_status: int) -> RankExit:
         code = os.waitstatus_to_exitcode(wait_status)
-        status = Exit.SIGNAL - code if code < 0 else code
-        reason = "signal" if code < 0 else "exit"
-        if not rank.seat.starting or rank.seat.refusal is not None:
-            reason = "not started"
+        status, name = (Exit.SIGNAL - code, signal.Signals(-code).name) if code < 0 else (code, None)
+        reason, ended_by_jobkit = "signal" if name else "exit", self.ending is not None
+        if rank.seat.refusal is not None:
+            # It refused by itself, even if it was ended before it could leave.
+            status, name, reason = rank.seat.refusal[0], None, "not started"
+            ended_by_jobkit = self.problem is None or self.problem.rank != rank.rank
+        elif not rank.seat.starting:
+            status, reason = status if ended_by_jobkit else Exit.NOT_STARTED, "not started"
         return RankExit(
             rank=rank.rank,
             host=self.host,
-            status=int(status),
-            signal=signal.Signals(-code).name if code < 0 else None,
-            ended_by_jobkit=self.ending is not None,
+            status=status,
+            signal=name,
+            ended_by_jobkit=ended_by_jobkit,
             victim_of=record.read_victim(self.folder, rank.rank) if status else None,
             reason=reason,
             started=rank.began,
@@ -499,5 +503,5 @@ class Server:
 
 
 def _shim_died(ended: RankExit) -> str:
-    how = f"killed by {ended.signal}" if ended.signal else f"ended with status {ended.status}"
-    return f"jobkit.env {how} before the program was started"
+    how = f" (killed by {ended.signal})" if ended.signal else ""
+    return f"jobkit.env ended{how} before the program was started"
