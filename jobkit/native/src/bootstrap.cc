@@ -70,7 +70,7 @@ class Meeting {
   void check_hosts() const;
   uint32_t n_channels() const;
   std::vector<Address> addresses_of(int rank) const;
-  void listen_here(bool contract, int port);
+  void listen_here(bool contract);
   void call(int peer, uint32_t channel, std::vector<Address> addresses, bool once);
   bool have(int peer) const;
   bool have_all(const std::vector<int>& peers) const;
@@ -181,14 +181,16 @@ void Meeting::say(const std::string& text) const {
   std::fprintf(stderr, "[ring] rank %d of %d: %s\n", rank_, size_, text.c_str());
 }
 
-// One listener for each address of this rank. Port 0 in `port` keeps the addresses' own, else it is replaced:
-// -1 asks the system for one.
-void Meeting::listen_here(bool contract, int port) {
+// One listener for each address of this rank: on the contract's ports, or all on one port that the system
+// chooses.
+void Meeting::listen_here(bool contract) {
+  int port = 0;
   std::set<std::string> seen;
   std::string problem;
   for (Address address : addresses_of(rank_)) {
-    if (!contract) address.set_port(port);
+    if (!contract) address.set_port(0);
     if (!seen.insert(to_string(address)).second) continue;
+    if (!contract) address.set_port(port);
     try {
       listeners_.push_back(listen_on(address, contract));
       if (!contract && port == 0) port = local_address(listeners_.back()).port();
@@ -355,7 +357,7 @@ std::string Meeting::complain_of(const std::vector<int>& peers) const {
 // -----------------------------------------------------------------------------------------------------------
 
 Wiring Meeting::gang() {
-  listen_here(true, 0);
+  listen_here(true);
   std::vector<int> others;
   for (int p = 0; p < size_; p++) {
     if (p != rank_) others.push_back(p);
@@ -375,7 +377,7 @@ Wiring Meeting::hostfile() {
   int right = (rank_ + 1) % size_, left = (rank_ + size_ - 1) % size_;
   // Of two ranks each is the other's right neighbour: one call is enough.
   bool calls = size_ > 2 || rank_ == 0, is_called = size_ > 2 || rank_ == 1;
-  if (is_called) listen_here(true, 0);
+  if (is_called) listen_here(true);
   for (uint32_t channel = 0; calls && channel < n_channels(); channel++) {
     size_t index = channel == kControlChannel ? 0 : channel - 1;
     call(right, channel, resolve(options_.hosts[right][index]), false);
@@ -387,7 +389,7 @@ Wiring Meeting::hostfile() {
   incoming_.clear();
   outgoing_.clear();
 
-  listen_here(false, 0);
+  listen_here(false);
   Round table;
   go_round(table, own_entry(local_address(listeners_[0]).port()), "the table of ranks");
   read_entries(table.blobs);

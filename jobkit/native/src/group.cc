@@ -28,8 +28,7 @@ std::string seconds(double value) {
 // One call of one thread. Its destructor leaves nothing behind, whatever happened.
 class Group::Turn {
  public:
-  Turn(Group& group, Call call, const CallOptions& options)
-      : group_(group), call(call), options(options), started(Clock::now()) {
+  Turn(Group& group, Call wanted, const CallOptions& given) : group_(group), call(wanted), options(given) {
     if (group.mesh_->generation() != process::generation()) {
       throw Error(group.where() + std::string(name_of(call)) + ": the group belongs to process " +
                   std::to_string(group.mesh_->process_id()) + "; a child of fork must make its own");
@@ -74,7 +73,6 @@ class Group::Turn {
  public:
   const Call call;
   const CallOptions& options;
-  const Moment started;
   double timeout_s = 0;
   Deadline deadline = Deadline::in(0);
   Ticket ticket;
@@ -207,9 +205,10 @@ void Group::give_up(Turn& turn, const std::string& text, int culprit) {
 
 void Group::pass_on(Turn& turn, const Failure& failure) {
   int own = mesh_->rank();
-  std::string text = failure.text;
+  std::string text = failure.text, label = turn.label() + ": ";
+  if (text.starts_with(label)) label.clear();
   if (failure.teller != own && failure.teller != kNobody) text += " (so says " + name(failure.teller) + ")";
-  throw Error(where() + turn.label() + ": " + text, failure.culprit == own ? kNobody : failure.culprit);
+  throw Error(where() + label + text, failure.culprit == own ? kNobody : failure.culprit);
 }
 
 void Group::lose(Turn& turn, int peer) {
@@ -221,16 +220,21 @@ void Group::lose(Turn& turn, int peer) {
   throw Error(where() + turn.label() + ": " + text, peer);
 }
 
+// The same words on both sides: the lower rank comes first.
+void Group::differ(Turn& turn, const Active& active) {
+  std::string ours = name(mesh_->rank()) + " called " + to_string(active.signature);
+  std::string theirs = name(active.other) + " called " + to_string(active.theirs);
+  bool first = mesh_->rank() < active.other;
+  give_up(turn, "calls differ: " + (first ? ours : theirs) + ", " + (first ? theirs : ours), kNobody);
+}
+
 // True when the turn's messages are complete after all; throws when they never will be.
 bool Group::look_around(Turn& turn) {
   turn.seen = mesh_->health();
   bool done = mesh_->drain(turn.ticket);
   Active active = mesh_->look(active_);
   if (active.other != kNobody) {
-    give_up(turn,
-            "calls differ: " + name(mesh_->rank()) + " called " + to_string(active.signature) + ", " +
-                name(active.other) + " called " + to_string(active.theirs),
-            kNobody);
+    differ(turn, active);
   }
   if (done) return true;
   if (mesh_->has_left()) throw Error(where() + turn.label() + ": the group was closed");
@@ -348,12 +352,12 @@ void Group::run_stage(const Stage& stage, Turn& turn) {
 void Group::collective(Call call, const void* in, void* out, uint64_t count, Dtype dtype, int root,
                        const CallOptions& options, double scale) {
   Turn turn(*this, call, options);
-  turn.seq = ++seq_;
-  turn.check();
   if (root < 0 || root >= size()) {
-    throw BadArgument(where() + turn.label() + ": root " + std::to_string(root) + ", expected 0 to " +
+    throw BadArgument(where() + name_of(call) + ": root " + std::to_string(root) + ", expected 0 to " +
                       std::to_string(size() - 1));
   }
+  turn.seq = ++seq_;
+  turn.check();
   if (topology_ == Topology::kBroken) {
     throw Error(where() + turn.label() +
                 ": the ranks of this group reach each other neither directly nor as a ring");

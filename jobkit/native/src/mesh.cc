@@ -72,8 +72,7 @@ Mesh::Mesh(Wiring wiring, bool verbose)
       verbose_(verbose),
       generation_(process::generation()),
       process_id_(::getpid()),
-      peers_(wiring.size),
-      failures_(wiring.size) {
+      peers_(wiring.size) {
   links_.resize(size_);
   bool all_direct = true;
   int n_here = 0;
@@ -326,8 +325,8 @@ size_t Mesh::n_kept(int peer) {
 
 std::optional<Failure> Mesh::failure_of(const std::vector<int>& members) {
   std::lock_guard lock(news_mutex_);
-  for (int p : members) {
-    if (failures_[p]) return failures_[p];
+  for (const Failure& each : failures_) {
+    if (std::find(members.begin(), members.end(), each.origin) != members.end()) return each;
   }
   return std::nullopt;
 }
@@ -336,8 +335,10 @@ bool Mesh::failed(const Failure& failure) {
   if (failure.origin < 0 || failure.origin >= size_) return false;
   {
     std::lock_guard lock(news_mutex_);
-    if (failures_[failure.origin]) return false;
-    failures_[failure.origin] = failure;
+    for (const Failure& each : failures_) {
+      if (each.origin == failure.origin) return false;
+    }
+    failures_.push_back(failure);
   }
   changed();
   return true;
@@ -389,7 +390,7 @@ void Mesh::leave(const std::string& last_words) {
   bool orderly;
   {
     std::lock_guard lock(news_mutex_);
-    orderly = std::none_of(failures_.begin(), failures_.end(), [](auto& each) { return each.has_value(); });
+    orderly = failures_.empty();
   }
   changed();
   control_->leave(last_words);

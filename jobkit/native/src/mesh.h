@@ -158,7 +158,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
   std::mutex news_mutex_;  // guards what follows
   std::condition_variable news_;
   std::vector<Peer> peers_;
-  std::vector<std::optional<Failure>> failures_;
+  std::vector<Failure> failures_;  // in the order in which they became known, one for each origin
   std::atomic<uint64_t> health_{0};
   std::atomic<bool> left_{false};
 
