@@ -17,7 +17,7 @@ rank: 4
 nodes: two
 backend: [ring, rign]
 executor: slrum
-retries: {failed: -1, faild: 2}
+retries: {failed: -1, feiled: 2}
 env:
   A: null
   1B: x
@@ -26,7 +26,7 @@ setup: module load cuda
 time: 1:30
 memory: 16
 network: 7
-signal: {nam: USR1}
+signal: {nme: USR1}
 inherit: no
 forward: [A-B]
 sweep: {lr: 0.1}
@@ -42,7 +42,7 @@ def test_all_complaints_come_at_once_in_the_order_of_their_lines(complaints: Com
         "expected one of any, ring, jaccl, jaccl-ring, mpi, nccl, none",
         "a.yaml:5: executor: unknown name, got 'slrum', expected one of local, slurm, ssh",
         "a.yaml:6: retries.failed: too small, got -1, expected an integer >= 0",
-        "a.yaml:6: retries.faild: unknown key, got 'faild', expected 'failed', the nearest key",
+        "a.yaml:6: retries.feiled: unknown key, got 'feiled', expected 'failed', the nearest key",
         'a.yaml:8: env.A: no value, got null, expected text; "" for an empty one',
         "a.yaml:9: env.1B: not the name of a variable, got '1B', "
         "expected letters, digits and _, first a letter or _",
@@ -51,7 +51,7 @@ def test_all_complaints_come_at_once_in_the_order_of_their_lines(complaints: Com
         "a.yaml:13: memory: no unit, got 16, expected a size: 512M, 16G (K, M, G, T are powers of 1024)",
         "a.yaml:14: network: not a section, got 7, expected a mapping: {key: value}",
         "a.yaml:15: signal.name: missing, expected which signal, with or without SIG",
-        "a.yaml:15: signal.nam: unknown key, got 'nam', expected 'name', the nearest key",
+        "a.yaml:15: signal.nme: unknown key, got 'nme', expected 'name', the nearest key",
         "a.yaml:16: inherit: a boolean in YAML 1.1 only, got no, expected true or false",
         "a.yaml:17: forward.0: not the name of a variable, got 'A-B', "
         "expected letters, digits and _, first a letter or _",

@@ -52,12 +52,12 @@ def test_nothing_or_null_is_the_default() -> None:
         ("ranks=two", "--set ranks: not an integer, got 'two', expected an integer >= 1"),
         ("rank=2", "--set rank: unknown key, got 'rank', expected 'ranks', the nearest key"),
         (
-            "retries.faild=2",
-            "--set retries.faild: unknown key, got 'faild', expected 'failed', the nearest key",
+            "retries.feiled=2",
+            "--set retries.feiled: unknown key, got 'feiled', expected 'failed', the nearest key",
         ),
         (
-            "retries={faild: 2}",
-            "--set retries: retries.faild: unknown key, got 'faild', expected 'failed', the nearest key",
+            "retries={feiled: 2}",
+            "--set retries: retries.feiled: unknown key, got 'feiled', expected 'failed', the nearest key",
         ),
         ("env={A: 1, A: 2}", "--set env: env.A: given twice, both here, expected one of the two"),
         ("env.A=", '--set env.A: no value, got nothing, expected text; "" for an empty one'),
