@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobkit.agent.request import Request
-from jobkit.env.backends import NAMES
+from jobkit.env.backends import parse
 from jobkit.env.scrub import scrub
 from jobkit.errors import LaunchError, SpecError, complaint
 
@@ -65,7 +65,7 @@ def request(args: argparse.Namespace, environ: Mapping[str, str], cwd: str, term
         node=0,
         nodes=1,
         command=_command(args),
-        backend=_backend(args.backend or hosts.backend or "any"),
+        backend=parse(args.backend or hosts.backend or "any"),
         connections_per_ip=_at_least_one(args.connections_per_ip, "--connections-per-ip"),
         python=args.agent_python or sys.executable,
         workdir=str(Path(cwd, args.cwd or "")),
@@ -168,16 +168,6 @@ def _command(args: argparse.Namespace) -> tuple[str, ...]:
             complaint("jobkit launch", "no command to run", hint="jobkit launch -n 2 -- python train.py")
         )
     return ((args.python,) if args.python else ()) + tuple(words)
-
-
-def _backend(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    for name in names:
-        if name not in NAMES:
-            raise SpecError(
-                complaint("--backend", "unknown name", got=name, expected=f"one of {', '.join(NAMES)}")
-            )
-    return names
 
 
 def _at_least_one(number: int, flag: str) -> int:

@@ -9,6 +9,7 @@ import os
 import sys
 
 from jobkit.env import names
+from jobkit.env.backends import parse
 from jobkit.env.detect import detect
 from jobkit.env.facts import facts
 from jobkit.env.shim import prepare
@@ -62,8 +63,8 @@ def main(argv: list[str], environ: dict[str, str]) -> int:
     link = agent_link(environ)
     try:
         given, command = arguments(argv)
-        backend = tuple((given.get("--backend") or "any").split(","))
-        run(environ, backend, given.get("--chdir", ""), command, link)
+        backend = given.get("--backend") or "any"
+        run(environ, parse(backend), given.get("--chdir", ""), command, link)
         return Exit.NOT_STARTED
     except JobkitError as error:
         if link is None:

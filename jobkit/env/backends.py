@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from jobkit.env.gang import Report
-from jobkit.errors import LaunchError, complaint
+from jobkit.errors import LaunchError, SpecError, complaint
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from jobkit.env.gang import Report
 
 NAMES = ("any", "ring", "jaccl", "jaccl-ring", "mpi", "nccl", "none")
+
+
+def parse(text: str) -> tuple[str, ...]:
+    """Return the backends named, separated by commas.
+
+    Raises:
+        SpecError: A name that is none of NAMES.
+    """
+    wanted = tuple(text.split(","))
+    for name in wanted:
+        if name not in NAMES:
+            raise SpecError(
+                complaint("--backend", "unknown name", got=name, expected=f"one of {', '.join(NAMES)}")
+            )
+    return wanted
 
 
 def resolve(
@@ -38,10 +57,6 @@ def _local_size(report: Report, reports: tuple[Report, ...]) -> int:
 
 
 def _check(name: str, reports: tuple[Report, ...], has_mesh: bool) -> None:
-    if name not in NAMES:
-        raise LaunchError(
-            complaint("backend", "unknown name", got=name, expected=f"one of {', '.join(NAMES)}")
-        )
     if name == "nccl":
         _check_devices(reports)
     if name in ("jaccl", "jaccl-ring") and not has_mesh:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from jobkit.env import names
 from jobkit.env.placement import Placement
 
+PORT = "MASTER_PORT"
+
 
 def variables(placement: Placement, address: str, port: int) -> dict[str, str]:
     """Return torch's six variables; `address` and `port` are where rank 0's store will listen."""
