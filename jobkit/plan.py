@@ -266,10 +266,12 @@ def _shape(spec: JobSpec, target: str, ranks: int | None) -> Geometry:
 
     hosts = len(spec.ssh.hosts) if target == "ssh" else None
     total = spec.ranks if ranks is None else ranks
+    # A total for the one node there is; elsewhere it is spread over nodes of that many ranks.
+    per_node = None if target == "local" and ranks is not None else spec.ranks_per_node
     if total is not None and total < 1:
         raise SpecError(complaint("-n", "not a count", got=total, expected="an integer >= 1"))
     try:
-        return geometry(total, spec.nodes, spec.ranks_per_node, hosts=hosts)
+        return geometry(total, spec.nodes, per_node, hosts=hosts)
     except Wrong as wrong:
         where = "-n" if ranks is not None else spec.where("ranks")
         raise SpecError(complaint(where, wrong.wrong, got=wrong.got, expected=wrong.expected)) from None

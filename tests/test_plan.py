@@ -147,6 +147,7 @@ def test_cores_set_the_number_of_threads_unless_something_else_does(
     [
         ("", 4, (4, 1, 4)),
         ("ranks: 2", 4, (4, 1, 4)),
+        ("ranks_per_node: 2", 4, (4, 1, 4)),
         ("ranks_per_node: 2\nexecutor: slurm", 4, (4, 2, 2)),
         ("nodes: 2\nexecutor: slurm", 4, (4, 2, 2)),
         ("nodes: 2\nranks: 8\nexecutor: slurm", None, (8, 2, 4)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,13 @@ def _check(path: str, executor: str | None, overrides: list[str]) -> dict[str, A
         spec = load(path, os.environ, overrides)
         planned = plan(spec, cwd=str(Path.cwd()), executor=executor, environ=os.environ)
     except SpecError as error:
-        return {"file": path, "ok": False, "complaints": str(error).split("\n"), "notes": []}
+        return {"file": path, "ok": False, "complaints": _complaints(str(error)), "notes": []}
     return {"file": path, "ok": True, "complaints": [], **_facts(planned)}
+
+
+def _complaints(text: str) -> list[str]:
+    """Return one text for each complaint; a hint stays with its own."""
+    return re.split(r"\n(?!\n|hint:)", text)
 
 
 def _facts(planned: Plan) -> dict[str, Any]:

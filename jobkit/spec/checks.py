@@ -50,6 +50,26 @@ def _check_references(spec: JobSpec) -> Iterator[Wrong]:
             yield Wrong("unknown value of the sweep", got=key, expected=expected, at=path)
 
 
+def _check_names(spec: JobSpec) -> Iterator[Wrong]:
+    """Yield each value of the sweep that cannot be part of the job's name."""
+    for index, point in enumerate(spec.sweep):
+        for key in sorted(spec.name.references() & set(point)):
+            if not point[key].isprintable():
+                expected = f"another value at point {index}, or a name without {key}"
+                yield Wrong(
+                    "a character that no name can have", got=point[key], expected=expected, at=("sweep",)
+                )
+
+
+def _check_secrets(spec: JobSpec) -> Iterator[Wrong]:
+    """Yield each secret that would be on a command line, or in the record of the job."""
+    for path, text in _templates(spec):
+        for name in sorted(text.variables & set(spec.secrets)):
+            yield Wrong(
+                "a secret where it could be read", got=f"${{{name}}}", expected="secrets alone", at=path
+            )
+
+
 def _templates(spec: JobSpec) -> Iterator[tuple[Path, Template]]:
     yield ("name",), spec.name
     yield from ((("run",), word) for word in spec.run)
@@ -85,6 +105,8 @@ def _check_signal(spec: JobSpec) -> Iterator[Wrong]:
 CHECKS: tuple[Callable[[JobSpec], Iterator[Wrong]], ...] = (
     _check_geometry,
     _check_references,
+    _check_names,
+    _check_secrets,
     _check_variables,
     _check_signal,
 )

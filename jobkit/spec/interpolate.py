@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jobkit.spec import words
 from jobkit.spec.wrong import Shown, Wrong
@@ -35,9 +35,15 @@ class Reference:
 
 @dataclass(frozen=True)
 class Template:
-    """Text with holes for values of the sweep."""
+    """Text with holes for values of the sweep.
+
+    Attributes:
+        parts: Texts and holes.
+        variables: The variables whose values are in the text.
+    """
 
     parts: tuple[str | Reference, ...]
+    variables: frozenset[str] = field(default=frozenset(), compare=False)
 
     def references(self) -> frozenset[str]:
         """Return the sweep keys it needs."""
@@ -64,7 +70,8 @@ def template(text: str, environ: Mapping[str, str], *, shell: bool = False) -> T
     Raises:
         Wrong: A variable without value and default, or a form that does not exist.
     """
-    return Template(_joined(_parts(text, environ, shell=shell)))
+    variables = frozenset() if shell else _variables(text)
+    return Template(_joined(_parts(text, environ, shell=shell)), variables)
 
 
 def command(text: str, environ: Mapping[str, str]) -> tuple[Template, ...]:
@@ -81,7 +88,7 @@ def command(text: str, environ: Mapping[str, str]) -> tuple[Template, ...]:
     except Wrong as wrong:
         wrong.got = Shown(text)
         raise
-    return tuple(Template(_joined(_refilled(word, parts))) for word in split)
+    return tuple(Template(_joined(_refilled(word, parts)), _variables(text)) for word in split)
 
 
 def _refilled(word: str, parts: list[str | Reference]) -> list[str | Reference]:
@@ -127,6 +134,11 @@ def _variable(text: str, written: str, environ: Mapping[str, str]) -> str:
         expected = f"{name} in the environment, or a default: ${{{name}:-…}}"
         raise Wrong(f"{name} is not set", got=written, expected=expected)
     return environ.get(name, "") if default is None else environ.get(name) or default
+
+
+def _variables(text: str) -> frozenset[str]:
+    """Return the names of the variables that a text asks for."""
+    return frozenset(match["name"].split(":")[0] for match in _BOTH.finditer(text) if match["name"])
 
 
 def _joined(parts: list[str | Reference]) -> tuple[str | Reference, ...]:

@@ -20,6 +20,8 @@ def schema() -> dict[str, Any]:
         required = section.get("required", ())
         for name, key in section["properties"].items():
             key.pop("title", None)
+            if "patternProperties" in key:
+                key["additionalProperties"] = False
             if name not in required:
                 section["properties"][name] = _or_null(key)
     return {"$schema": _DIALECT, **found}

@@ -73,6 +73,15 @@ def test_results_are_json_when_asked_for(folder: Path, capsys: pytest.CaptureFix
     assert (bad["file"], bad["ok"], len(bad["complaints"])) == ("bad.yaml", False, 2)
 
 
+def test_a_hint_stays_with_its_complaint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "bad.yaml").write_text("run: [a, ${HOME}]\n")
+
+    assert main(["validate", "--json", "bad.yaml"]) == 2
+    (complaint,) = json.loads(capsys.readouterr().out)[0]["complaints"]
+    assert complaint.startswith("bad.yaml:1: not YAML")
+    assert "\n\nhint: " in complaint
+
+
 def test_variables_come_from_the_environment(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,13 @@ Complaints = Callable[..., list[str]]
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
+        ("run: a ${S}\nsecrets: [S]", "run: a secret where it could be read, got '${S}'"),
+        ("run: [a, 'x${S:-}']\nsecrets: [S]", "run: a secret where it could be read, got '${S}'"),
+        ("run: a\nsecrets: [S]\nenv:\n  A: ${S}", "env.A: a secret where it could be read"),
+        (
+            'run: a\nname: n${{ sweep.a }}\nsweep: [{a: 1}, {a: "\\n"}]',
+            "sweep: a character that no name can have, got '\\n', expected another value at point 1",
+        ),
         ("run: a\nforward: [A]\nsecrets: [A]", "secrets.0: already under forward"),
         ("run: a\nenv: {A: 1}\nsecrets: [A]", "secrets.0: already under env"),
         ("run: a\nenv: {MASTER_PORT: 1}", "env.MASTER_PORT: jobkit sets it in every rank"),
@@ -27,9 +34,10 @@ Complaints = Callable[..., list[str]]
     ],
 )
 def test_keys_that_do_not_fit_together_are_refused(complaints: Complaints, text: str, wrong: str) -> None:
-    (line,) = complaints(text)
+    (line,) = complaints(text, environ={"S": "hush"})
 
     assert wrong in line
+    assert "hush" not in line
 
 
 def spec(text: str, **environ: str) -> JobSpec:

@@ -89,6 +89,12 @@ def test_a_complaint_about_a_command_shows_it_as_written() -> None:
     assert repr(caught.value.got) == "'run ${HOME} > x'"
 
 
+def test_variables_are_known() -> None:
+    assert template("${HOME} ${NONE:-x} $${A} $B ${{ sweep.a }}", ENVIRON).variables == {"HOME", "NONE"}
+    assert template("${HOME}", ENVIRON, shell=True).variables == set()
+    assert command("a ${HOME}", ENVIRON)[1].variables == {"HOME"}
+
+
 def test_references_are_known() -> None:
     found = template("a ${{ sweep.lr }} ${{ sweep.seed-2 }}", {})
 

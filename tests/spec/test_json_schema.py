@@ -51,6 +51,13 @@ def test_keys_have_the_names_of_the_spec() -> None:
     assert not {"memory_bytes", "time_s"} & set(properties)
 
 
+def test_names_are_described_by_a_pattern() -> None:
+    env = schema()["properties"]["env"]["anyOf"][0]
+
+    assert env["additionalProperties"] is False
+    assert list(env["patternProperties"]) == ["^[A-Za-z_][A-Za-z0-9_]*$"]
+
+
 def test_choices_are_listed() -> None:
     assert schema()["properties"]["executor"]["anyOf"][0] == {"enum": ["local", "slurm", "ssh"]}
 
