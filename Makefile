@@ -6,8 +6,8 @@ DEMO := build/demo
 TEST := build/test
 PIP_FLAGS := --quiet --disable-pip-version-check
 BUILD_TOOLS := "scikit-build-core>=1.1" "nanobind>=2.10" cmake ninja
-SOURCES := pyproject.toml $(shell find jobkit -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name CMakeLists.txt)
-# Where SIGKILL of a leftover would be too late: the suite itself is bounded.
+# Both installs are editable: a change of Python counts at once, a change of what is compiled makes a new build.
+COMPILED := pyproject.toml jobkit/native/src/CMakeLists.txt $(wildcard jobkit/native/src/*.cc jobkit/native/src/*.h)
 PYTEST_FLAGS ?=
 
 .PHONY: demo test check lint format system clean
@@ -35,10 +35,10 @@ format: $(TEST)/.installed
 	$(TEST)/bin/ruff format .
 	$(TEST)/bin/clang-format -i $(wildcard jobkit/native/src/*.cc jobkit/native/src/*.h)
 
-$(DEMO)/.installed: $(SOURCES) | system
+$(DEMO)/.installed: $(COMPILED) | system
 	$(call environment,$(DEMO),mlx,docs)
 
-$(TEST)/.installed: $(SOURCES) | system
+$(TEST)/.installed: $(COMPILED) | system
 	$(call environment,$(TEST),mlx,docs,test,lint)
 
 # $(1): folder of the environment; $(2) and on: extras.
@@ -47,7 +47,7 @@ extras = $(2)$(if $(3),$(comma)$(3))$(if $(4),$(comma)$(4))$(if $(5),$(comma)$(5
 define environment
 	test -x $(1)/bin/pip || $(PYTHON) -m venv $(1)
 	$(1)/bin/pip install $(PIP_FLAGS) $(BUILD_TOOLS)
-	PATH="$(abspath $(1))/bin:$$PATH" $(1)/bin/pip install $(PIP_FLAGS) --no-build-isolation ".[$(call extras,$(1),$(2),$(3),$(4),$(5))]"
+	PATH="$(abspath $(1))/bin:$$PATH" $(1)/bin/pip install $(PIP_FLAGS) --no-build-isolation --editable ".[$(call extras,$(1),$(2),$(3),$(4),$(5))]"
 	touch $@
 endef
 
