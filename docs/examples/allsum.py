@@ -8,4 +8,4 @@ import mlx.core as mx
 
 world = mx.distributed.init()
 x = mx.distributed.all_sum(mx.ones(10))
-print(world.rank(), x)
+print(f"{world.rank()} {x}")

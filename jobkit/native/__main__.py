@@ -12,7 +12,7 @@ import os
 import runpy
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 
 from jobkit.errors import Exit
 
@@ -31,7 +31,16 @@ def main(argv: list[str]) -> int:
         from jobkit.native.mlx import install
 
         install()
+    sys.excepthook = _show_program_only
     return _run(argv)
+
+
+def _show_program_only(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback as the interpreter does, from the first line of the program on."""
+    mine = (__file__, "<frozen runpy>", runpy.__file__)
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in mine:
+        trace = trace.tb_next
+    sys.__excepthook__(kind, error.with_traceback(trace), trace)
 
 
 def _run(argv: list[str]) -> int:

@@ -84,6 +84,15 @@ def test_the_exit_status_is_the_program_s(tmp_path: Path, text: str, status: int
     assert run("-c", text, cwd=tmp_path).returncode == status
 
 
+def test_a_traceback_shows_the_program_only(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("def f():\n    1 / 0\nf()\n")
+    for words in (("program.py",), ("-m", "program")):
+        said = run(*words, cwd=tmp_path).stderr.splitlines()
+        assert said[0] == "Traceback (most recent call last):"
+        assert said[1].endswith('program.py", line 3, in <module>')
+        assert said[-1] == "ZeroDivisionError: division by zero"
+
+
 def test_a_missing_file_is_reported_as_python_does(tmp_path: Path) -> None:
     done = run("nothing.py", cwd=tmp_path)
     assert done.returncode == 2
