@@ -54,10 +54,10 @@ class Group:
     ) -> None: ...
     def barrier(self, timeout_s: float = -1.0) -> None: ...
     def send(
-        self, src: Buffer, count: int, dtype: int, dst: int, tag: int, timeout_s: float = -1.0
+        self, src: Buffer, count: int, dtype: int, dst: int, tag: int = 0, timeout_s: float = -1.0
     ) -> None: ...
     def recv(
-        self, dst: Buffer, count: int, dtype: int, src: int, tag: int, timeout_s: float = -1.0
+        self, dst: Buffer, count: int, dtype: int, src: int, tag: int = 0, timeout_s: float = -1.0
     ) -> None: ...
     def sendrecv(
         self,
@@ -91,5 +91,14 @@ def connect(
 def c_api() -> CapsuleType: ...
 def reduce(op: int, dtype: int, left: Buffer, right: Buffer, out: Buffer, count: int) -> None: ...
 def reduce_all(
-    op: int, dtype: int, parts: Sequence[Buffer], out: Buffer, count: int, scale: float
+    op: int, dtype: int, parts: Sequence[Buffer], out: Buffer, count: int, scale: float = 1.0
 ) -> None: ...
+def plan(
+    call: int,
+    rank: int,
+    size: int,
+    count: int,
+    topology: str = "direct",
+    root: int = 0,
+    n_bytes_per_element: int = 4,
+) -> tuple[Any, ...]: ...

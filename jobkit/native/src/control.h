@@ -32,7 +32,7 @@ class ControlObserver {
  public:
   // True when this is news.
   virtual bool failed(const Failure& failure) = 0;
-  // The peer leaves in an orderly way; `text` is the last thing that it did.
+  // The peer leaves in an orderly way; `text` says when: "after all_sum #12".
   virtual void left(int peer, const std::string& text) = 0;
   // The connection ended without a word.
   virtual void gone(int peer, const std::string& reason) = 0;

@@ -136,8 +136,8 @@ Group::~Group() {
 void Group::close() {
   if (mesh_->generation() != process::generation()) return;
   closed_ = true;
-  std::string last = std::string(name_of(last_call_)) + " #" + std::to_string(last_seq_);
-  if (context_ == 0) mesh_->leave(last_seq_ == 0 ? "no operation at all" : last);
+  std::string last = std::string("after ") + name_of(last_call_) + " #" + std::to_string(last_seq_);
+  if (context_ == 0) mesh_->leave(last_seq_ == 0 ? "before its first collective" : last);
 }
 
 void Group::abort(const std::string& reason) {
@@ -215,7 +215,7 @@ void Group::lose(Turn& turn, int peer) {
   auto [left, text] = mesh_->verdict(peer);
   // What it said before it went is the better reason.
   if (auto failure = mesh_->failure_of(members_)) pass_on(turn, *failure);
-  text = name(peer) + (left ? " left after " : " is gone: ") + text;
+  text = name(peer) + (left ? " left " : " is gone: ") + text;
   mesh_->fail({peer, peer, mesh_->rank(), text});
   throw Error(where() + turn.label() + ": " + text, peer);
 }

@@ -89,7 +89,7 @@ Mesh::Mesh(Wiring wiring, bool verbose)
 }
 
 Mesh::~Mesh() {
-  leave("nothing");
+  leave("without a word");
   control_.reset();
 }
 
@@ -331,21 +331,27 @@ std::optional<Failure> Mesh::failure_of(const std::vector<int>& members) {
   return std::nullopt;
 }
 
-bool Mesh::failed(const Failure& failure) {
+bool Mesh::record(const Failure& failure) {
   if (failure.origin < 0 || failure.origin >= size_) return false;
-  {
-    std::lock_guard lock(news_mutex_);
-    for (const Failure& each : failures_) {
-      if (each.origin == failure.origin) return false;
-    }
-    failures_.push_back(failure);
+  std::lock_guard lock(news_mutex_);
+  for (const Failure& each : failures_) {
+    if (each.origin == failure.origin) return false;
   }
-  changed();
+  failures_.push_back(failure);
   return true;
 }
 
+bool Mesh::failed(const Failure& failure) {
+  bool news = record(failure);
+  if (news) changed();
+  return news;
+}
+
 void Mesh::fail(const Failure& failure) {
-  if (failed(failure) && control_) control_->tell(failure);
+  if (!record(failure)) return;
+  // Told before any thread of this rank can raise, and leave: the others must hear of the failure first.
+  if (control_) control_->tell(failure);
+  changed();
 }
 
 std::pair<bool, std::string> Mesh::verdict(int peer) {

@@ -127,6 +127,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
 
   class Lock;
 
+  bool record(const Failure& failure);
   bool pump(bool all);
   bool move(bool all);
   void changed();

@@ -17,9 +17,9 @@ TOKEN = bytes(range(32))
 
 def join(rank: int, hosts: list[list[str]], **options: Any) -> Any:
     """Return the engine's group for `rank`; `options` replace the defaults of `_core.connect`."""
-    from jobkit.native import _core  # type: ignore[attr-defined]
+    from jobkit.native import _core
 
-    given = {
+    given: dict[str, Any] = {
         "mode": "gang",
         "job": "engine test",
         "epoch": 0,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobkit.native import _core  # type: ignore[attr-defined]
+from jobkit.native import _core
 
 SUM, MAX, MIN = 0, 1, 2
 UINT8, INT32, INT64, FLOAT16, FLOAT32, FLOAT64 = 1, 7, 8, 9, 11, 12
@@ -292,10 +292,8 @@ def test_one_group_in_two_threads_is_refused_and_goes_on(threads: Threads) -> No
     assert "barrier: called while recv runs in another thread" in threads(2, program)[0]
 
 
-def test_a_group_of_one_needs_no_network() -> None:
-    options: dict[str, Any] = {"mode": "gang", "job": "", "epoch": 0, "token": b""}
-    times = {"connect_timeout_s": 1.0, "timeout_s": 1.0, "heartbeat_s": 0.0}
-    group = _core.connect(0, [["127.0.0.1:1"]], verbose=False, **options, **times)
+def test_a_group_of_one_needs_no_network(connect_rank: Callable[..., Any]) -> None:
+    group = connect_rank(0, [["127.0.0.1:1"]])
 
     every_operation(7)(group)
     assert group.split(3).size == 1
@@ -306,7 +304,7 @@ def test_a_group_of_one_needs_no_network() -> None:
 def test_arguments_that_no_rank_could_use_are_value_errors(threads: Threads) -> None:
     def program(group: Any) -> None:
         data = np.ones(4, np.float32)
-        for wrong in (
+        calls: tuple[Callable[[], object], ...] = (
             lambda: group.all_reduce(SUM, data, data, 5, FLOAT32),
             lambda: group.all_reduce(9, data, data, 4, FLOAT32),
             lambda: group.all_reduce(SUM, data, data, 4, 14),
@@ -316,7 +314,8 @@ def test_arguments_that_no_rank_could_use_are_value_errors(threads: Threads) -> 
             lambda: group.send(data, 4, FLOAT32, 2),
             lambda: group.send(data, 4, FLOAT32, 1 - group.rank, -1),
             lambda: group.split(-1),
-        ):
+        )
+        for wrong in calls:
             with pytest.raises(ValueError, match=" "):
                 wrong()
         with pytest.raises((ValueError, BufferError), match=" "):

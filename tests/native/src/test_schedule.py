@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobkit.native import _core  # type: ignore[attr-defined]
+from jobkit.native import _core
 
 ALL_SUM, SUM_SCATTER, ALL_GATHER, BROADCAST, ALL_TO_ALL, GATHER, SCATTER, BARRIER = 0, 3, 6, 7, 8, 9, 10, 11
 NOTHING = object()  # what uninitialised memory holds
