@@ -70,8 +70,9 @@ def main(argv: list[str], environ: dict[str, str]) -> int:
         if link is None:
             sys.stderr.write(f"jobkit: error: {error}\n")
         else:
-            link.refuse(int(error.exit_status), str(error))
-        return int(error.exit_status)
+            link.refuse(error.exit_status, str(error))
+            link.close()
+        return error.exit_status
 
 
 def run(

@@ -33,8 +33,8 @@ else:
         return self.__dict__ == other.__dict__ if type(self) is type(other) else NotImplemented
 
     def _text(self):
-        return
-        f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in type(self).__match_args__)})"
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in type(self).__match_args__)
+        return f"{type(self).__name__}({values})"
 
     def _hash(self):
         return hash(tuple(self.__dict__.values()))

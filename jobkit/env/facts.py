@@ -26,9 +26,16 @@ def _hostfile_hosts(path: str) -> tuple[str, ...]:
     try:
         with open(path, encoding="utf-8") as file:
             ranks = loads(file.read())
-        return tuple(str(addresses[0]).rsplit(":", 1)[0] for addresses in ranks)
+        return tuple(_host(addresses) for addresses in ranks)
     except (OSError, ValueError, LookupError, TypeError) as error:
         where = f"{_HOSTFILE}={path}"
         raise LaunchError(
             complaint(where, f"not a hostfile ({error})", expected='[["ip:port", …], …]')
         ) from error
+
+
+def _host(addresses: object) -> str:
+    """Return the host of a rank's first address: `["10.0.0.1:5000", …]`."""
+    if not (isinstance(addresses, list) and addresses and isinstance(addresses[0], str)):
+        raise TypeError(f"{addresses!r} is no list of addresses")
+    return addresses[0].rpartition(":")[0]

@@ -124,9 +124,20 @@ class AgentLink:
         self.send({"status": status, "message": message})
 
     def send(self, message: dict[str, object]) -> None:
-        """Send one message."""
+        """Send one message.
+
+        Raises:
+            LaunchError: The agent is gone.
+        """
         data = dumps(message).encode()
-        self._socket.sendall(len(data).to_bytes(4, "big") + data)
+        try:
+            self._socket.sendall(len(data).to_bytes(4, "big") + data)
+        except BrokenPipeError as error:
+            raise LaunchError(complaint("gang", "the agent of this host is gone")) from error
+
+    def close(self) -> None:
+        """Leave."""
+        self._socket.close()
 
     def _receive(self) -> dict[str, list[dict[str, object]]]:
         n_bytes = int.from_bytes(self._read(4), "big")

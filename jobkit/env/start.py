@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping
 
 from jobkit.errors import Exit, LaunchError, complaint
@@ -66,6 +67,9 @@ def become(program: str, command: tuple[str, ...], environ: Mapping[str, str]) -
     Raises:
         CommandError: The system refuses it: a wrong format, a missing interpreter.
     """
+    # Python ignores these, and what is ignored stays so across exec: `yes | head` would complain.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execve(program, command, dict(environ))
     except FileNotFoundError as error:

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from jobkit.env.backends import parse, resolve
+from jobkit.env.gang import Table
+from jobkit.errors import LaunchError, SpecError
+
+Make = Callable[..., Table]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "devices", "has_mesh", "chosen"),
+    [
+        (("any",), 0, False, ("ring",)),
+        (("any",), 2, False, ("nccl",)),
+        (("any",), 1, False, ("ring",)),  # two ranks, one device
+        (("any",), 0, True, ("jaccl",)),
+        (("any",), 2, True, ("nccl",)),
+        (("ring",), 2, True, ("ring",)),
+        (("ring", "nccl"), 2, False, ("ring", "nccl")),
+        (("any", "ring"), 0, False, ("ring",)),
+        (("jaccl-ring",), 0, True, ("jaccl-ring",)),
+    ],
+)
+def test_any_is_what_every_rank_can_use(
+    make_table: Make, wanted: tuple[str, ...], devices: int, has_mesh: bool, chosen: tuple[str, ...]
+) -> None:
+    assert resolve(wanted, make_table(2, devices=devices).reports, has_mesh=has_mesh) == chosen
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("nccl", "backend nccl: rank 0 on node-1: no CUDA device is visible"),
+        ("jaccl", "backend jaccl: no RDMA devices are known"),
+        ("jaccl-ring", "backend jaccl-ring: no RDMA devices are known"),
+        ("mpi", "backend mpi: ranks of MPI are started by mpirun"),
+    ],
+)
+def test_a_backend_that_cannot_run_is_refused(make_table: Make, wanted: str, message: str) -> None:
+    with pytest.raises(LaunchError, match=message):
+        resolve((wanted,), make_table(2).reports)
+
+
+def test_several_names_are_separated_by_commas() -> None:
+    assert parse("ring,nccl") == ("ring", "nccl")
+
+
+@pytest.mark.parametrize("text", ["", "tcp", "ring,", "Ring"])
+def test_an_unknown_name_lists_the_known(text: str) -> None:
+    with pytest.raises(SpecError, match="expected one of any, ring, jaccl, jaccl-ring, mpi, nccl, none"):
+        parse(text)
