@@ -11,7 +11,18 @@ from pathlib import Path
 
 from jobkit.env import names
 from jobkit.errors import SubmitError
-from jobkit.jobs import clock, create, environment, exits, folder, home, interrupts, plan_file, record
+from jobkit.jobs import (
+    clock,
+    create,
+    environment,
+    exits,
+    folder,
+    home,
+    interrupts,
+    plan_file,
+    record,
+    secret_file,
+)
 from jobkit.jobs.record import Origin
 from jobkit.jobs.submission import File, Submission
 from jobkit.plan import Plan
@@ -123,6 +134,7 @@ def _start_keeper(submission: Submission, run_dir: Path, environ: Mapping[str, s
 
 def _failed(run_dir: Path, why: str) -> SubmitError:
     """Write down that the job was never kept; the lock is still the submitter's."""
+    secret_file.erase(run_dir)
     now = clock.rfc3339(clock.now())
     reason = f"its keeper did not start: {why}"
     known = record.read(run_dir)

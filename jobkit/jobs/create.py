@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jobkit.errors import SubmitError, complaint
-from jobkit.jobs import clock, environment, files, folder, home, plan_file, record, snapshot
+from jobkit.jobs import clock, environment, files, folder, home, plan_file, record, secret_file, snapshot
 from jobkit.jobs.record import Origin, RankRecord, Record, TaskRecord
 from jobkit.jobs.submission import Submission, to_json
 from jobkit.plan import Plan
@@ -76,7 +76,7 @@ def _fill(
     for task in plan.tasks:
         folder.task_folder(staged, task.point).mkdir(mode=0o700, exist_ok=True)
     for file in submission.files:
-        data = environment.dump_secrets(secrets) if file.text is None else file.text.encode()
+        data = secret_file.dumps(secrets) if file.text is None else file.text.encode()
         files.create(staged / file.path, data, file.mode)
     _keep_copy(staged, submission)
     if submission.snapshot is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 
 from jobkit.env.scrub import scrub
@@ -56,19 +55,3 @@ def of_ranks(keeper: Mapping[str, str], *, inherit: bool) -> dict[str, str]:
 def overlay(forward: Mapping[str, str], env: Mapping[str, str], secrets: Mapping[str, str]) -> dict[str, str]:
     """Return what is laid over the environment that `setup` left."""
     return {**forward, **env, **secrets}
-
-
-def dump_secrets(values: Mapping[str, str]) -> bytes:
-    """Return the content of the file `secrets`."""
-    return (json.dumps(dict(values), indent=1) + "\n").encode()
-
-
-def load_secrets(data: bytes) -> dict[str, str]:
-    """Return the secrets that such a file holds."""
-    values = json.loads(data)
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def erased_secrets(data: bytes) -> bytes:
-    """Return the content of the file when the job has ended: the names remain, the values do not."""
-    return (json.dumps(dict.fromkeys(json.loads(data)), indent=1) + "\n").encode()

@@ -30,13 +30,13 @@ from jobkit.jobs import (
     clock,
     environment,
     exits,
-    files,
     find,
     folder,
     orphans,
     plan_file,
     process,
     record,
+    secret_file,
     truth,
 )
 from jobkit.jobs.record import (
@@ -161,7 +161,7 @@ class Keeper:
 
     def finish(self) -> None:
         """Erase the secrets and write the end of the job."""
-        _erase_secrets(self.run_dir)
+        secret_file.erase(self.run_dir)
         deadline = time.monotonic() + _LAST_WRITE_S
         while not record.write(self.run_dir, self.record, last=True):
             if time.monotonic() > deadline:
@@ -402,26 +402,10 @@ def _state_of(job: str, environ: Mapping[str, str]) -> tuple[str, str]:
     return known.state, f"ended as {known.state}"
 
 
-def _erase_secrets(run_dir: Path) -> None:
-    """Overwrite the secrets with nothing; in place, so that it works on a full disk."""
-    path = run_dir / folder.SECRETS
-    if not path.exists():
-        return
-    names = environment.erased_secrets(path.read_bytes())
-    os.truncate(path, 0)
-    try:
-        path.write_bytes(names)
-    except OSError as error:
-        if not files.is_full(error):
-            raise
-
-
 def take_over(run_dir: Path, environ: Mapping[str, str]) -> Keeper:
     """Make the job of a run folder this process's, and write that down."""
     plan = plan_file.loads((run_dir / folder.PLAN).read_text())
-    secrets = {}
-    if plan.secrets:
-        secrets = environment.load_secrets((run_dir / folder.SECRETS).read_bytes())
+    secrets = secret_file.read(run_dir) if plan.secrets else {}
     me = process.identify(os.getpid())
     known = replace(record.read(run_dir), keeper=me)
     keeper = Keeper(run_dir, plan, known, environ, secrets)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jobkit.jobs import find, truth
+
+Jobkit = Callable[..., Any]
+Spec = Callable[..., str]
+Started = Callable[..., "subprocess.Popen[str]"]
+
+
+def test_the_status_is_the_jobs_also_afterwards(jobkit: Jobkit, spec: Spec) -> None:
+    jobkit("submit", spec("run: bash -c 'exit 7'\nbackend: none\n"), "--id", "a")
+    assert [jobkit("wait", "a").status for _ in range(2)] == [7, 7]
+
+
+def test_a_point_has_its_own_status(jobkit: Jobkit, spec: Spec) -> None:
+    text = "run: bash -c 'exit ${{ sweep.code }}'\nbackend: none\nsweep: {code: [0, 7]}\n"
+    jobkit("submit", spec(text), "--id", "a")
+    assert [jobkit("wait", job).status for job in ("a/0", "a/1", "a")] == [0, 7, 7]
+
+
+def test_events_are_lines_of_json(jobkit: Jobkit, spec: Spec) -> None:
+    jobkit("submit", spec("run: 'true'\nbackend: none\n"), "--id", "a")
+    events = jobkit("wait", "a", "--json").events
+    assert (events[-1]["event"], events[-1]["state"]) == ("ended", "succeeded")
+
+
+@pytest.mark.parametrize(
+    ("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)], ids=["INT", "TERM"]
+)
+def test_interrupting_the_waiting_leaves_the_job_running(
+    signum: signal.Signals, status: int, jobkit: Jobkit, spec: Spec, started: Started
+) -> None:
+    jobkit("submit", spec("run: sleep 600\nbackend: none\n"), "--id", "a")
+    one = started("wait", "a")
+    assert one.stderr is not None
+    assert one.stderr.readline().startswith("a: ")
+    one.send_signal(signum)
+    one.communicate(timeout=60)
+    assert one.returncode == status
+    assert truth.look(find.one("a", os.environ).folder).state in ("starting", "running")
+
+
+def test_an_unknown_job_is_a_mistake(jobkit: Jobkit) -> None:
+    assert jobkit("wait", "nothing").status == 2
