@@ -163,10 +163,11 @@ def plan(
         raise SpecError(complaint("--executor", "unknown name", got=target, expected=expected))
     notes: list[str] = []
     if target != spec.executor:
-        spec, notes = _smoke_test(spec, target, keep_ranks=ranks is None)
-    _refuse(spec, target)
-    shape = _shape(spec, target, ranks)
-    _refuse_shape(spec, target, shape)
+        spec, notes = _smoke_test(spec, target)
+    shape, misshapen = _shape(spec, target, ranks)
+    refused = _refused(spec, target) + misshapen
+    if refused:
+        raise SpecError("\n".join(refused))
     return Plan(
         name=spec.name.fill(dict.fromkeys(spec.name.references(), "*")),
         executor=target,
@@ -199,18 +200,18 @@ def plan(
     )
 
 
-def _smoke_test(spec: JobSpec, target: str, *, keep_ranks: bool) -> tuple[JobSpec, list[str]]:
+def _smoke_test(spec: JobSpec, target: str) -> tuple[JobSpec, list[str]]:
     """Return the spec without what describes the machine it was written for, and what to say about it."""
     fields = type(spec).model_fields
-    machine = ("nodes", "gpus_per_rank", "memory_bytes", "cpus_per_rank", "setup", "signal")
-    left_out = {name for name in machine if getattr(spec, name) != fields[name].default}
+    machine = ["nodes", "gpus_per_rank", "memory_bytes", "cpus_per_rank", "setup", "signal"]
+    if spec.ranks is not None:
+        machine.insert(1, "ranks_per_node")  # together they would say how many nodes
+    left_out = [name for name in machine if getattr(spec, name) != fields[name].default]
     changes = {name: fields[name].default for name in left_out}
     notes = []
     if left_out:
-        names = ", ".join(fields[name].alias or name for name in machine if name in left_out)
+        names = ", ".join(fields[name].alias or name for name in left_out)
         notes.append(f"smoke test on {target} instead of {spec.executor}: {names} left out")
-    if not keep_ranks or spec.ranks is not None:
-        changes["ranks_per_node"] = None  # the total is what counts on one node
     here = _backends_here(spec.backend, target)
     if here != spec.backend:
         notes.append(
@@ -227,13 +228,11 @@ def _backends_here(backend: tuple[str, ...], target: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name if name in LOCAL_BACKENDS else "ring" for name in backend))
 
 
-def _refuse(spec: JobSpec, target: str) -> None:
-    """Refuse every key that the executor would have to ignore."""
-    found = (
-        _refused_locally(spec) if target == "local" else _refused_over_ssh(spec) if target == "ssh" else []
-    )
-    if found:
-        raise SpecError("\n".join(found))
+def _refused(spec: JobSpec, target: str) -> list[str]:
+    """Return a complaint about every key that the executor would have to ignore."""
+    if target == "local":
+        return _refused_locally(spec)
+    return _refused_over_ssh(spec) if target == "ssh" else []
 
 
 def _refused_locally(spec: JobSpec) -> list[str]:
@@ -260,8 +259,9 @@ def _refused_over_ssh(spec: JobSpec) -> list[str]:
     return [complaint(spec.where("executor"), "executor ssh needs hosts", expected="ssh: {hosts: [h1, h2]}")]
 
 
-def _shape(spec: JobSpec, target: str, ranks: int | None) -> Geometry:
-    from jobkit.spec.geometry import geometry
+def _shape(spec: JobSpec, target: str, ranks: int | None) -> tuple[Geometry, list[str]]:
+    """Return how many ranks run on how many nodes, and why they cannot."""
+    from jobkit.spec.geometry import Geometry, geometry
     from jobkit.spec.wrong import Wrong
 
     hosts = len(spec.ssh.hosts) if target == "ssh" else None
@@ -269,25 +269,27 @@ def _shape(spec: JobSpec, target: str, ranks: int | None) -> Geometry:
     # A total for the one node there is; elsewhere it is spread over nodes of that many ranks.
     per_node = None if target == "local" and ranks is not None else spec.ranks_per_node
     if total is not None and total < 1:
-        raise SpecError(complaint("-n", "not a count", got=total, expected="an integer >= 1"))
+        return Geometry(1, 1, 1), [complaint("-n", "not a count", got=total, expected="an integer >= 1")]
     try:
-        return geometry(total, spec.nodes, per_node, hosts=hosts)
+        shape = geometry(total, spec.nodes, per_node, hosts=hosts)
     except Wrong as wrong:
         where = "-n" if ranks is not None else spec.where("ranks")
-        raise SpecError(complaint(where, wrong.wrong, got=wrong.got, expected=wrong.expected)) from None
+        return Geometry(1, 1, 1), [complaint(where, wrong.wrong, got=wrong.got, expected=wrong.expected)]
+    return shape, _refused_shape(spec, target, shape)
 
 
-def _refuse_shape(spec: JobSpec, target: str, shape: Geometry) -> None:
+def _refused_shape(spec: JobSpec, target: str, shape: Geometry) -> list[str]:
     if target == "local" and shape.nodes > 1:
-        text = "executor local has one node"
-        raise SpecError(
-            complaint(spec.where("nodes"), text, got=shape.nodes, expected="1, or another executor")
-        )
-    if target == "ssh" and shape.nodes > len(spec.ssh.hosts):
-        text = "more nodes than ssh.hosts"
-        raise SpecError(
-            complaint(spec.where("nodes"), text, got=shape.nodes, expected=f"at most {len(spec.ssh.hosts)}")
-        )
+        expected = "1, or another executor"
+        return [
+            complaint(spec.where("nodes"), "executor local has one node", got=shape.nodes, expected=expected)
+        ]
+    if target == "ssh" and spec.ssh.hosts and shape.nodes > len(spec.ssh.hosts):
+        expected = f"at most {len(spec.ssh.hosts)}"
+        return [
+            complaint(spec.where("nodes"), "more nodes than ssh.hosts", got=shape.nodes, expected=expected)
+        ]
+    return []
 
 
 def _tasks(spec: JobSpec, args: tuple[str, ...], inherited: frozenset[str]) -> tuple[Task, ...]:

@@ -206,6 +206,12 @@ def test_a_smoke_test_of_a_small_spec_has_nothing_to_say() -> None:
     assert planned(CLUSTER, executor="slurm").notes == ()
 
 
+def test_a_smoke_test_leaves_out_what_would_give_several_nodes() -> None:
+    found = planned("run: a\nexecutor: slurm\nranks: 8\nranks_per_node: 2", executor="local")
+
+    assert found.notes == ("smoke test on local instead of slurm: ranks_per_node left out",)
+
+
 def test_several_backends_fall_back_to_one_ring() -> None:
     text = "run: a\nexecutor: slurm\nbackend: [nccl, mpi, ring]"
 
@@ -289,6 +295,6 @@ def test_what_the_executor_cannot_do_is_refused(text: str, options: dict[str, An
 
 
 def test_all_refusals_come_at_once() -> None:
-    lines = refusal("run: a\nmemory: 1G\nbackend: [nccl, mpi]\nsignal: {name: USR1}\n")
+    lines = refusal("run: a\nnodes: 2\nmemory: 1G\nbackend: [nccl, mpi]\nsignal: {name: USR1}\n")
 
-    assert [line.split(": ")[1] for line in lines] == ["backend", "backend", "memory", "signal"]
+    assert [line.split(": ")[1] for line in lines] == ["backend", "backend", "memory", "signal", "nodes"]

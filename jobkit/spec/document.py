@@ -87,7 +87,8 @@ def dotted(path: Path) -> str:
     >>> dotted(("sweep", "lr", 0))
     'sweep.lr.0'
     """
-    return ".".join(str(part) for part in path)
+    text = ".".join(str(part) for part in path)
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def located(place: Place, path: Path) -> str:

@@ -26,13 +26,13 @@ def _environ(info: ValidationInfo) -> Mapping[str, str]:
     return environ
 
 
-def _home(path: str, environ: Mapping[str, str]) -> str:
-    """Return a path with a leading ~ replaced, as a shell would."""
-    if path != "~" and not path.startswith("~/"):
-        return path
+def _home(text: str, environ: Mapping[str, str]) -> str:
+    """Return what a leading ~ stands for: the home folder, or nothing where there is none."""
+    if text != "~" and not text.startswith("~/"):
+        return ""
     if not environ.get("HOME"):
-        raise Wrong("HOME is not set", got=path, expected="HOME in the environment, or a path without ~")
-    return environ["HOME"] + path[1:]
+        raise Wrong("HOME is not set", got=text, expected="HOME in the environment, or a path without ~")
+    return environ["HOME"]
 
 
 def _read_each(items: Any, read: Callable[[Any], Any]) -> list[Any]:
@@ -63,7 +63,10 @@ def _read_run(value: Any, info: ValidationInfo) -> tuple[Template, ...]:
     text = kinds.written(value)
     if not text.strip():
         raise Wrong("no command", got=text, expected="a program, then its arguments")
-    return (template(text, {}, shell=True),) if shell else command(text, _environ(info))
+    words = (template(text, {}, shell=True),) if shell else command(text, _environ(info))
+    if not words[0].parts:
+        raise Wrong("no program", got=text, expected="a program, then its arguments")
+    return words
 
 
 def _read_words(
@@ -88,13 +91,14 @@ def _read_variable(value: Any, info: ValidationInfo) -> Template:
 
 def _read_path(value: Any, info: ValidationInfo) -> str:
     """Return a path with variables and ~ put in; it may still be relative."""
-    environ = _environ(info)
-    filled = template(_home(kinds.plain_text(value), environ), environ)
+    environ, text = _environ(info), kinds.plain_text(value)
+    home = _home(text, environ)
+    filled = template(text[1:] if home else text, environ)
     if filled.references():
         raise Wrong(
             "not replaced here", got=value, expected="a path; run, env and name can have ${{ sweep.KEY }}"
         )
-    path = filled.fill({})
+    path = home + filled.fill({})
     if not path:
         raise Wrong("empty", got=value, expected="a path")
     return path

@@ -60,6 +60,10 @@ def test_every_value_has_its_line() -> None:
     ]
 
 
+def test_a_path_can_be_printed_whatever_is_in_it() -> None:
+    assert dotted(("a\x1b[31m", "b")) == "a\\x1b[31m.b"
+
+
 def test_what_is_missing_is_placed_in_its_section() -> None:
     document = read("run: a\nsignal:\n  before: 1s\n", "a.yaml")
 

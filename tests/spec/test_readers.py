@@ -84,6 +84,9 @@ def test_any_text_in_quotes_reaches_the_program(text: str) -> None:
 
 
 def test_a_home_folder_is_put_in() -> None:
+    assert spec("run: a\nworkdir: '~'", HOME="/h").workdir == "/h"
+    assert spec("run: a\nworkdir: ~/${A}/~", HOME="/h${A}", A="a").workdir == "/h${A}/a/~"
+    assert spec("run: a\nworkdir: ~b/${A}", A="~/a").workdir == "~b/~/a"
     assert spec("run: a\nworkdir: ~/x\nrun_dir: ${B}/y", HOME="/h", B="/b").workdir == "/h/x"
     assert spec("run: a\nrun_dir: ${B}/y", B="/b").run_dir == "/b/y"
 
@@ -153,6 +156,8 @@ def test_a_product_has_every_combination_once_in_order(columns: dict[str, list[s
         ("run: [a, ]\n\nenv: 3", "env: not a mapping"),
         ("run:\n- a\n-\n", "run.1: no word"),
         ("run: [a]\nshell: true", "a list together with `shell: true`"),
+        ("run: ${NONE:-}", "no program"),
+        ("run: '\"\" a'", "no program"),
         ("run: a | b", "only a shell understands this"),
         ("run: |\n  a\n  b\n", "several lines"),
         ("run: a ${NONE}", "NONE is not set"),
