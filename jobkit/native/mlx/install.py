@@ -29,9 +29,12 @@ def init(strict: bool = False, backend: str = "any", *, all_gather_factory: Any 
     """Return `jobkit.native.init(strict, backend)` as a `mx.distributed.Group`, always the same one.
 
     Raises:
+        TypeError: `all_gather_factory` is not callable.
         ValueError: `backend` is unknown, or an `all_gather_factory` is given: the engine meets by itself.
     """
     if all_gather_factory is not None:
+        if not callable(all_gather_factory):
+            raise TypeError(complaint("init: all_gather_factory", "not callable", got=all_gather_factory))
         raise ValueError(complaint("init", "all_gather_factory: not for the bundled engine", expected="None"))
     groups.bridge()  # built before the ranks meet, so that none waits there for a compiler
     return groups.group(native.init(strict=strict, backend=backend))

@@ -268,6 +268,55 @@ def test_the_helpers_of_mlx_nn_run_on_it(pair: Any) -> None:
     assert pair(train) == [[([1.5, 1.5], [0.5, 0.5], 2.0)] * 2] * 2
 
 
+@pytest.mark.parametrize(("pack_bytes", "n_calls"), [(32 << 20, 1), (200, 2), (0, 10)])
+def test_gradients_travel_packed(pair: Any, pack_bytes: int, n_calls: int) -> None:
+    def average(rank: Any, pack_bytes: int) -> Any:
+        calls, all_sum = [], mx.distributed.all_sum
+
+        def counted(*args: Any, **named: Any) -> Any:
+            calls.append(args)
+            return all_sum(*args, **named)
+
+        mx.distributed.all_sum = counted
+        try:
+            leaves = [mx.full((10,), float(i + rank.rank)) for i in range(10)]
+            found = nn.average_gradients(leaves, group=rank.group, all_reduce_size=pack_bytes)
+        finally:
+            mx.distributed.all_sum = all_sum
+        return len(calls), [each[0].item() for each in found]
+
+    assert pair(average, pack_bytes) == [(n_calls, [i + 0.5 for i in range(10)])] * 2
+
+
+@pytest.mark.parametrize("mode", ["affine", "mxfp8"])
+def test_quantized_sharded_layers_compute_what_the_whole_ones_do(pair: Any, mode: str) -> None:
+    def compare(rank: Any, mode: str) -> Any:
+        mx.random.seed(5)
+        bits, group_size = (4, 64) if mode == "affine" else (8, 32)
+        whole = nn.Linear(256, 128).to_quantized(group_size=group_size, bits=bits, mode=mode)
+        x = mx.random.normal((3, 256))
+        found = []
+        for sharding in ("all-to-sharded", "sharded-to-all"):
+            part = nn.layers.distributed.shard_linear(whole, sharding, group=rank.group)
+            half = slice(128 * rank.rank, 128 * rank.rank + 128)
+            got = part(x) if sharding == "all-to-sharded" else part(x[:, half])
+            rows = slice(64 * rank.rank, 64 * rank.rank + 64)
+            expected = whole(x)[:, rows] if sharding == "all-to-sharded" else whole(x)
+            found.append(mx.allclose(got, expected, rtol=1e-3, atol=1e-3).item())
+        return found
+
+    assert pair(compare, mode) == [[True, True]] * 2
+
+
+def test_the_norm_of_sharded_gradients_is_that_of_the_whole(pair: Any) -> None:
+    def clip(rank: Any) -> Any:
+        part = {"w": mx.full((2,), 3.0 if rank.rank else 4.0)}
+        clipped, norm = nn.utils.clip_grad_norm_sharded(part, 1.0, group=rank.group)
+        return round(norm.item(), 4), round(clipped["w"][0].item(), 3)
+
+    assert pair(clip) == [(7.0711, 0.566), (7.0711, 0.424)]
+
+
 def test_sharded_layers_compute_what_the_whole_ones_do(pair: Any) -> None:
     def compare(rank: Any) -> Any:
         mx.random.seed(3)
