@@ -94,6 +94,8 @@ def target(name: str, source: Operand, shape: tuple[int, ...], out: Any) -> Targ
     if out is None:
         data = np.empty(shape, source.data.dtype)
         return Target(data, lambda: source.finish(data))
+    if out is source.data and out.shape == shape and out.flags.writeable:
+        return Target(out, lambda: out)
     destination = _writable(name, out)
     _check_out(name, source, shape, destination)
     if destination.flags.carray and destination.dtype.isnative:
@@ -252,9 +254,9 @@ def _check_out(name: str, source: Operand, shape: tuple[int, ...], out: Array) -
     where = f"{name}: out"
     if out.shape != shape:
         raise ValueError(complaint(where, "wrong shape", got=out.shape, expected=str(shape)))
-    if out.dtype.newbyteorder("=") != source.data.dtype:
+    if out.dtype != source.data.dtype and out.dtype.newbyteorder("=") != source.data.dtype:
         raise ValueError(complaint(where, "wrong type", got=str(out.dtype), expected=str(source.data.dtype)))
-    if _is_same_memory(source.data, out) or not np.may_share_memory(source.data, out):
+    if not np.may_share_memory(source.data, out) or _is_same_memory(source.data, out):
         return
     if np.shares_memory(source.data, out):
         raise ValueError(
