@@ -41,7 +41,7 @@ def init(environ: Mapping[str, str], *, strict: bool, backend: str) -> Group:
     with _lock:
         if backend not in _groups:
             _form(environ, strict, backend)
-        return _groups.get(backend, _alone)
+        return _sound(_groups.get(backend, _alone))
 
 
 def default() -> Group:
@@ -66,6 +66,17 @@ def shutdown() -> None:
         _used.clear()
         for group in groups.values():
             group.close()
+
+
+def _sound(group: Group) -> Group:
+    """Return the group unless it has failed."""
+    failure = group.failure()
+    if failure is not None:
+        hint = "call `shutdown` on every rank, then `init` forms a new one"
+        raise BackendError(
+            complaint(f"backend {group.backend}", f"its group has failed: {failure}", hint=hint)
+        )
+    return group
 
 
 def _form(environ: Mapping[str, str], strict: bool, backend: str) -> None:

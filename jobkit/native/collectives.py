@@ -124,7 +124,7 @@ def all_to_all(x: Any, *, group: Group | None = None, timeout: float | None = No
     _part("all_to_all", source.data.shape, group.size())
     target = arrays.target("all_to_all", source, source.data.shape, out)
     per_rank = source.data.size // group.size()
-    group.core.all_to_all(_apart(source, target.data), target.data, per_rank, source.code, seconds(timeout))
+    group.core.all_to_all(source.data, target.data, per_rank, source.code, seconds(timeout))
     return target.result()
 
 
@@ -256,11 +256,6 @@ def _part(name: str, shape: tuple[int, ...], size: int) -> tuple[int, ...]:
         expected = f"a first dimension divisible by {size} ranks"
         raise ValueError(complaint(name, "cannot be divided", got=shape, expected=expected))
     return (shape[0] // size, *shape[1:])
-
-
-def _apart(source: Operand, out: Array) -> Array:
-    """Return the input in memory of its own, if the result is to be written over it."""
-    return source.data.copy() if np.may_share_memory(source.data, out) else source.data
 
 
 def _agree_on_shape(

@@ -76,6 +76,10 @@ class Group:
         if self.core is not None:
             self.core.abort(reason)
 
+    def failure(self) -> str | None:
+        """Return why no operation of this group can succeed any more, None while all is well."""
+        return None if self.core is None else self.core.failure
+
     def topology(self) -> dict[str, Any]:
         """Return what the ranks found out about each other when they met; empty in a group of one."""
         return {} if self.core is None else self.core.topology()

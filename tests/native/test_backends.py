@@ -38,6 +38,10 @@ class Closing(Group):
     def __init__(self, stand: Stand) -> None:
         super().__init__(None, backend=stand.__name__)
         self.stand = stand
+        self.failed: str | None = None
+
+    def failure(self) -> str | None:
+        return self.failed
 
     def close(self) -> None:
         self.stand.closed += 1
@@ -149,6 +153,17 @@ def test_a_placed_size_of_one_is_a_group_of_one_even_when_strict(stands: dict[st
 def test_a_backend_of_none_with_several_ranks_says_what_to_do(stands: dict[str, Stand]) -> None:
     with pytest.raises(BackendError, match="there are 4 ranks, but nothing says where they meet"):
         init({"JOBKIT_SIZE": "4", "JOBKIT_BACKEND": "none"})
+
+
+def test_a_group_that_has_failed_is_never_returned_again(stands: dict[str, Stand]) -> None:
+    world = init(ALL, "ring")
+    assert isinstance(world, Closing)
+    world.failed = "rank 2 is gone"
+    for backend in ("ring", "any"):
+        with pytest.raises(BackendError, match="ring: its group has failed: rank 2 is gone\n\nhint: "):
+            init(ALL, backend)
+    backends.shutdown()
+    assert init(ALL, "ring") is not world
 
 
 def test_shutdown_closes_every_group_once_and_forgets_it(stands: dict[str, Stand]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ def write(tmp_path: Path, value: Any) -> str:
     path = tmp_path / "gang.json"
     path.write_text(value if isinstance(value, str) else json.dumps(value))
     return str(path)
+
+
+def test_the_examples_of_the_module_run() -> None:
+    assert doctest.testmod(gangfile).failed == 0
 
 
 def test_a_table_becomes_members_in_rank_order(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ needs_engine = pytest.mark.skipif(not dist.is_available("ring"), reason="the eng
 def test_a_group_of_one_is_rank_0_of_1_and_does_nothing() -> None:
     group = Group(None)
     assert (group.rank(), group.size(), group.topology(), group.is_authenticated) == (0, 1, {}, True)
+    assert group.failure() is None
     group.abort()
     group.close()
     assert repr(group) == "<jobkit.native.Group none: rank 0 of 1>"
@@ -136,6 +137,7 @@ def test_an_abort_ends_a_wait_on_every_rank_with_its_reason(run_ranks: Run) -> N
             dist.recv(1, np.float64, 1 - group.rank(), group=group)
         with pytest.raises(BackendError):
             dist.barrier(group=group)
+        assert "the coffee is cold" in str(group.failure())
         return str(caught.value)
 
     assert all("the coffee is cold" in text for text in run_ranks(2, program))

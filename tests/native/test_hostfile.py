@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ def write(tmp_path: Path, value: Any) -> str:
     path = tmp_path / "hosts.json"
     path.write_text(value if isinstance(value, str) else json.dumps(value))
     return str(path)
+
+
+def test_the_examples_of_the_module_run() -> None:
+    assert doctest.testmod(hostfile).failed == 0
 
 
 def test_the_documents_example_is_read_as_it_is(tmp_path: Path) -> None:

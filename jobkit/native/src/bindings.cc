@@ -183,6 +183,12 @@ class PyGroup {
     group_->close();
   }
 
+  // Why no operation of this group can succeed any more.
+  std::optional<std::string> failure() const {
+    auto failure = group_->mesh().failure_of(group_->members());
+    return failure ? std::optional(failure->text) : std::nullopt;
+  }
+
   nb::dict topology() const;
 
  private:
@@ -342,6 +348,7 @@ NB_MODULE(_core, m) {
       .def_prop_ro("size", &PyGroup::size)
       .def("handle", &PyGroup::handle)
       .def("topology", &PyGroup::topology)
+      .def_prop_ro("failure", &PyGroup::failure)
       .def("all_reduce", &PyGroup::all_reduce, "op"_a, "src"_a, "dst"_a, "count"_a, "dtype"_a, timeout,
            "scale"_a = 1.0)
       .def("reduce_scatter", &PyGroup::reduce_scatter, "op"_a, "src"_a, "dst"_a, "count"_a, "dtype"_a,
