@@ -20,6 +20,10 @@ from jobkit.native import arrays
 TYPES = [ml_dtypes.bfloat16 if name == "bfloat16" else np.dtype(name) for name in arrays.DTYPES]
 
 
+def kind(x: Any) -> str:
+    return type(x).__name__
+
+
 def round_trip(x: Any) -> Any:
     """Return what a caller gets back from an operation that changes nothing."""
     source = arrays.operand(x)
@@ -149,7 +153,7 @@ def test_a_memoryview_keeps_format_and_shape() -> None:
     assert (again.format, again.shape, again.tolist()) == (x.format, x.shape, x.tolist())
 
 
-@pytest.mark.parametrize("x", [None, [1, 2], (1,), "text", {1}, object()], ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize("x", [None, [1, 2], (1,), "text", {1}, object()], ids=kind)
 def test_what_is_no_array_is_refused_with_the_kinds_that_are(x: Any) -> None:
     with pytest.raises(
         TypeError, match=r"array: not an array, got '.*', expected a NumPy array or scalar, an MLX"
@@ -257,7 +261,9 @@ def test_read_only_out_is_refused() -> None:
         target(b"1234", memoryview(b"1234"))
 
 
-@pytest.mark.parametrize("out", [bytearray(4), memoryview(bytearray(4)), array.array("B", bytes(4))], ids=str)
+@pytest.mark.parametrize(
+    "out", [bytearray(4), memoryview(bytearray(4)), array.array("B", bytes(4))], ids=kind
+)
 def test_a_writable_buffer_is_written_where_it_is(out: Any) -> None:
     made = target(b"abcd", out)
     made.data[:] = [1, 2, 3, 4]
