@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +18,7 @@ from jobkit.errors import Exit
 
 def main() -> int:
     """Read the request, then part: the parent stays as the sentinel, the child is the agent."""
+    fresh_signals()
     request = _request(0)
     if request is None:
         return 0
@@ -32,13 +34,23 @@ def main() -> int:
     if agent:
         for fd in (1, to_sentinel, from_sentinel):
             os.close(fd)
-        return guard(agent, from_agent, 0, request.job, litter)
+        return guard(agent, from_agent, 0, request.job, run_dir, litter)
     os.setsid()
     os.close(from_agent)
     os.close(to_agent)
     ends = Ends(lease=0, to_launcher=1, from_sentinel=from_sentinel, to_sentinel=to_sentinel)
     serve(request, run_dir, litter, ends)
     return 0
+
+
+def fresh_signals() -> None:
+    """Let every signal mean what it does by default, here and so in the ranks.
+
+    A launcher in the background of a script, under nohup or with a terminal may ignore or block some.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for name in ("HUP", "INT", "QUIT", "TERM", "TSTP", "TTIN", "TTOU", "USR1", "USR2", "ALRM", "CHLD"):
+        signal.signal(getattr(signal, f"SIG{name}"), signal.SIG_DFL)
 
 
 def _request(fd: int) -> Request | None:

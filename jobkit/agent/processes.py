@@ -38,24 +38,25 @@ def reap() -> dict[int, int]:
         ended[pid] = status
 
 
-def members(job: str, groups: Iterable[int]) -> set[int]:
+def members(job: str, groups: Iterable[int], run_dir: str = "") -> set[int]:
     """Return the living processes of a job.
 
     On Linux they are this process's descendants (a subreaper keeps those that daemonise) and those that
-    carry the job's id in their environment; elsewhere, its descendants and the members of the ranks' process
-    groups.
+    carry the job's id and run folder in their environment; elsewhere, its descendants and the members of the
+    ranks' process groups.
 
     Args:
         job: The job's id.
         groups: Process groups of the ranks.
+        run_dir: The job's run folder; "" for any. A job of the same id may run for another JOBKIT_HOME.
     """
-    found = _by_proc(job) if _PROC.joinpath("self").exists() else _by_ps(set(groups))
+    marks = {f"JOBKIT_JOB={job}".encode()} | ({f"JOBKIT_RUN_DIR={run_dir}".encode()} if run_dir else set())
+    found = _by_proc(marks) if _PROC.joinpath("self").exists() else _by_ps(set(groups))
     return found - {os.getpid()}
 
 
-def _by_proc(job: str) -> set[int]:
+def _by_proc(marks: set[bytes]) -> set[int]:
     parents, found = {}, set()
-    mark = f"JOBKIT_JOB={job}".encode()
     for entry in os.listdir(_PROC):  # noqa: PTH208
         if not entry.isdigit():
             continue
@@ -64,7 +65,7 @@ def _by_proc(job: str) -> set[int]:
         if len(fields) < 2 or fields[0] in (b"Z", b"X"):
             continue
         parents[pid] = int(fields[1])
-        if mark in _read(f"/proc/{entry}/environ").split(b"\0"):
+        if marks <= set(_read(f"/proc/{entry}/environ").split(b"\0")):
             found.add(pid)
     return found | _descendants(parents, os.getpid())
 

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 from jobkit.agent.processes import POLL_S, Ending, become_subreaper, members, reap, send
 
@@ -20,7 +21,7 @@ _AGENT_MAY_TAKE_S = 2.5  # from the end of the lease, before an agent that does 
 GROUP, FINISHED = b"g", b"f"
 
 
-def guard(agent: int, watch: int, lease: int, job: str, litter: Path) -> int:
+def guard(agent: int, watch: int, lease: int, job: str, run_dir: Path, litter: Path) -> int:
     """Wait for the agent's end, end what it has left, and remove its private files.
 
     Args:
@@ -28,19 +29,24 @@ def guard(agent: int, watch: int, lease: int, job: str, litter: Path) -> int:
         watch: Reading end of a pipe that the agent writes to while it lives.
         lease: The launcher's pipe, watched for its end only.
         job: The job's id.
+        run_dir: Its run folder.
         litter: Folder to remove.
     """
     become_subreaper()
     signal.signal(signal.SIGTERM, lambda *_: send(agent, signal.SIGTERM))
     for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, _ignore)
     said = b"".join(_heard(watch, lease))
     if not said.endswith(FINISHED):
         send(agent, signal.SIGKILL)
-        _end(job, said)
+        _end(job, run_dir, said)
     shutil.rmtree(litter, ignore_errors=True)
     reap()
     return 0
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Take no notice; what is ignored in the system's own way would be ignored by the ranks too."""
 
 
 def _heard(watch: int, lease: int) -> Iterator[bytes]:
@@ -64,9 +70,9 @@ def _heard(watch: int, lease: int) -> Iterator[bytes]:
             return
 
 
-def _end(job: str, said: bytes) -> None:
+def _end(job: str, run_dir: Path, said: bytes) -> None:
     groups = [int(line[1:]) for line in said.split(b"\n") if line.startswith(GROUP)]
-    ending = Ending(lambda: members(job, groups), GONE_GRACE_S)
+    ending = Ending(lambda: members(job, groups, str(run_dir)), GONE_GRACE_S)
     while not ending.step():
         reap()
         time.sleep(POLL_S)

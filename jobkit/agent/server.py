@@ -160,7 +160,7 @@ class Server:
     def _begin(self) -> None:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            environ = ranks.base_environ(self.request)
+            environ = ranks.base_environ(self.request, self.run_dir)
             if not self.request.setup:
                 self._start_ranks(environ)
                 return
@@ -385,7 +385,7 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: self._terminate(self.request.grace_s))
         for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         self._wake = wake
         self._loop.register(ours, selectors.EVENT_READ, lambda: ours.recv(4096))
@@ -499,7 +499,7 @@ class Server:
             self.ending.hasten(grace_s)
             return
         groups = [rank.pid for rank in self.ranks.values()]
-        self.ending = Ending(lambda: members(self.request.job, groups), grace_s)
+        self.ending = Ending(lambda: members(self.request.job, groups, str(self.run_dir)), grace_s)
 
 
 def _shim_died(ended: RankExit) -> str:

@@ -32,10 +32,9 @@ def run(args: argparse.Namespace) -> int:
     streams = (follow.ERR,) if args.stderr else (follow.OUT, follow.ERR)
     sinks = {follow.OUT: follow.Sink(watching.to_stream(follow.OUT))}
     sinks[follow.ERR] = follow.Sink(watching.to_stream(follow.OUT if args.stderr else follow.ERR))
-    choice = follow.Choice(found.point, args.rank, streams, args.attempt)
-    whole = find.Found(found.id, found.folder)
-    _check(whole, choice.rank, choice.attempt)
-    _pass_on(found, follow.Follower(found.folder, choice, sinks), until_ended=args.follow)
+    choice = follow.Choice(args.rank, streams, args.attempt)
+    _check(found, args.rank, args.attempt)
+    _pass_on(found, follow.Follower(found.base, choice, sinks), until_ended=args.follow)
     return 0
 
 
@@ -55,14 +54,9 @@ def _check(found: Found, rank: int | None, attempt: int | None) -> None:
 
 def _pass_on(found: Found, follower: Follower, *, until_ended: bool) -> None:
     from jobkit.jobs import watch
-    from jobkit.jobs.find import Found
     from jobkit.jobs.record import ENDED
 
-    whole = Found(found.id, found.folder)  # the follower picks the point
     if not until_ended:
-        follower.pump(watch.look(whole), to_the_end=True)
+        follower.pump(watch.look(found), to_the_end=True)
         return
-    watch.until_ended(
-        [found],
-        on_look=lambda _, seen: follower.pump(watch.look(whole), to_the_end=seen.state in ENDED),
-    )
+    watch.until_ended([found], on_look=lambda _, known: follower.pump(known, to_the_end=known.state in ENDED))

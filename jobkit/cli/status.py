@@ -62,11 +62,9 @@ def _print(found: Found, known: Record) -> None:
 
 
 def _print_last_lines(found: Found, known: Record) -> None:
-    from dataclasses import replace
-
     from jobkit.jobs import junit
 
-    lines = junit.failed_lines(found.folder, replace(known.tasks[0], point=found.point))
+    lines = junit.failed_lines(found.base, known.tasks[0])
     if known.exit and lines:
         print(f"\nlast lines of standard error of rank {known.exit.rank}:")
         for line in lines:

@@ -98,14 +98,25 @@ def _send_all(work: list[tuple[Wish, Plan]], args: argparse.Namespace, jobs: lis
             if len(work) == 1:
                 raise
             talk.error(f"{wish.source}: {error}")
-            jobs[:] = [job for job in jobs if (job.folder / "record.json").exists()]
+            jobs[:] = [job for job in jobs if watching.exists(job)]
             status = status or error.exit_status
             continue
-        if args.json:
-            watching.emit("submitted", id=jobs[-1].id, run_dir=str(jobs[-1].folder))
-        else:
-            print(jobs[-1].id, flush=True)
+        except KeyboardInterrupt:
+            _announce(jobs[-1:], args)
+            raise
+        _announce(jobs[-1:], args)
     return status
+
+
+def _announce(jobs: list[Found], args: argparse.Namespace) -> None:
+    """Print the ids of jobs that were submitted."""
+    from jobkit.cli import watching
+
+    for found in filter(watching.exists, jobs):
+        if args.json:
+            watching.emit("submitted", id=found.id, run_dir=str(found.folder))
+        else:
+            print(found.id, flush=True)
 
 
 def _show(work: list[tuple[Wish, Plan]], args: argparse.Namespace) -> int:

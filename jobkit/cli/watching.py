@@ -59,18 +59,20 @@ def _report_failure(found: Found, known: Record, task: TaskRecord) -> None:
     told = exits.told(task.exit) if task.exit else task.state
     why = f" ({task.reason})" if task.reason and task.reason != told else ""
     talk.error(f"{known.id}{point} {task.state}: {told}{why}")
-    lines = junit.failed_lines(found.folder, task)
+    lines = junit.failed_lines(found.base, task)
     if lines and task.exit:
         talk.say(f"last lines of standard error of rank {task.exit.rank}:")
         for line in lines:
             talk.say(f"  {line}")
-    task_dir = folder.task_folder(found.folder, task.point)
+    task_dir = folder.task_folder(found.base, task.point)
     talk.say(f"logs: {task_dir / f'attempt-{task.attempt}' if task.attempt else task_dir}")
 
 
 def followers(*, as_json: bool) -> Callable[[Found, Record], None]:
     """Return what passes on the output of jobs, given each one's latest record."""
     known_followers: dict[Found, follow.Follower] = {}
+    # In a pipe the program's own lines, so that a script sees what it would see without jobkit.
+    choice = follow.Choice(labelled=sys.stdout.isatty())
 
     def pump(found: Found, known: Record) -> None:
         if found not in known_followers:
@@ -78,7 +80,7 @@ def followers(*, as_json: bool) -> Callable[[Found, Record], None]:
                 name: follow.Sink(_event_writer(found.id, name) if as_json else to_stream(name))
                 for name in (follow.OUT, follow.ERR)
             }
-            known_followers[found] = follow.Follower(found.folder, follow.Choice(point=found.point), sinks)
+            known_followers[found] = follow.Follower(found.base, choice, sinks)
         known_followers[found].pump(known, to_the_end=known.state in ENDED)
 
     return pump
@@ -103,7 +105,7 @@ def owning(jobs: list[Found], body: Callable[[], int], junit_file: str | None = 
         try:
             return body()
         except KeyboardInterrupt as interrupt:
-            submitted = [found for found in jobs if (found.folder / record.RECORD).exists()]
+            submitted = [found for found in jobs if exists(found)]
             _cancel(submitted)
             _write_junit(junit_file, submitted, [watch.look(found) for found in submitted])
             is_term = isinstance(interrupt, interrupts.Terminated)
@@ -141,6 +143,11 @@ def _report_suite(records: list[Record]) -> None:
         talk.say(f"first to fail: {first.id}: {exits.told(first.exit) if first.exit else LOST}")
 
 
+def exists(found: Found) -> bool:
+    """Tell whether a job that was to be submitted has been."""
+    return (found.folder / record.RECORD).exists()
+
+
 def _cancel(jobs: list[Found]) -> None:
     """Cancel jobs and wait until they have ended; another ^C stops waiting."""
     if not jobs:
@@ -154,7 +161,7 @@ def _cancel(jobs: list[Found]) -> None:
 def _write_junit(path: str | None, jobs: list[Found], records: list[Record]) -> None:
     if path is None or not jobs:
         return
-    data = junit.report([(found.folder, known) for found, known in zip(jobs, records, strict=True)])
+    data = junit.report([(found.base, known) for found, known in zip(jobs, records, strict=True)])
     try:
         files.replace(Path(path).absolute(), data, 0o666 & ~_umask())
     except OSError as error:

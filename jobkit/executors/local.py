@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ from jobkit.jobs.submission import File, Submission
 from jobkit.plan import Plan
 
 _KEEPER = "jobkit.jobs.keeper"
+# A Python that imports from a slow file system takes seconds, not minutes.
+_START_S = 120.0
 _ALWAYS = (names.JOB, *names.PLACEMENT, names.ATTEMPT, names.RUN_DIR)
 _SEVERAL = (names.BACKEND, names.GANG_FILE, names.TOKEN_FILE, names.VICTIM_FILE, "MLX_RANK", "MLX_WORLD_SIZE")
 _JACCL = ("MLX_IBV_DEVICES", "MLX_JACCL_COORDINATOR")
@@ -126,7 +129,11 @@ def _start_keeper(submission: Submission, run_dir: Path, environ: Mapping[str, s
         finally:
             os.close(says_ready)
         # It answers, or the pipe closes because it has died.
-        answered = answer.read(1)
+        readable, _, _ = select.select([answer], [], [], _START_S)
+        answered = answer.read(1) if readable else None
+    if answered is None:
+        (run_dir / folder.CANCEL).touch(mode=0o600)  # in case that it comes to itself
+        raise SubmitError(f"job {submission.job_id}: its keeper has not started within {_START_S:.0f} s")
     keeper.wait()
     if not answered:
         raise _failed(run_dir, (run_dir / folder.LOG).read_text(errors="replace").strip())

@@ -17,7 +17,7 @@ def request(found: Found) -> Record:
     """
     known = watch.look(found)
     if known.state not in ENDED:
-        (folder.task_folder(found.folder, found.point) / folder.CANCEL).touch(mode=0o600)
+        (found.base / folder.CANCEL).touch(mode=0o600)
         if known.keeper is not None and not process.send(known.keeper, signal.SIGUSR1):
             _end_what_is_left(found, known)
     return known
@@ -27,4 +27,4 @@ def _end_what_is_left(found: Found, known: Record) -> None:
     """End processes that nobody holds any more, when this is the machine that they run on."""
     here = known.keeper is not None and known.keeper.boot_id == process.boot_id()
     if here and not truth.is_kept(found.folder, known):
-        orphans.end(found.id)
+        orphans.end(found.base)

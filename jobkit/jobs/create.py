@@ -28,6 +28,7 @@ def stage(submission: Submission, environ: Mapping[str, str], origin: Origin) ->
         if os.path.lexists(taken):
             raise folder.refusal(submission.job_id)
     try:
+        home.make(environ)
         staged = folder.stage(run_dir)
     except OSError as error:
         raise _unwritable(run_dir.parent, error) from error

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from jobkit.env.scrub import scrub
 from jobkit.errors import SpecError, complaint
+from jobkit.jobs.home import HOME, home
 
 # What `inherit: false` starts from.
 MINIMUM = ("PATH", "HOME", "USER", "LANG")
@@ -44,7 +45,10 @@ def of_keeper(
     environ: Mapping[str, str], forward: Mapping[str, str], secrets: Iterable[str]
 ) -> dict[str, str]:
     """Return the environment that the keeper is started with: the job's, without its secrets."""
-    return scrub(environ, tuple(secrets)) | dict(forward)
+    given = scrub(environ, tuple(secrets)) | dict(forward)
+    if HOME in given:  # the keeper works in another directory
+        given[HOME] = str(home(given))
+    return given
 
 
 def of_ranks(keeper: Mapping[str, str], *, inherit: bool) -> dict[str, str]:

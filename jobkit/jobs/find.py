@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jobkit.errors import SpecError, complaint
 from jobkit.jobs import home, ids, record
+from jobkit.jobs.folder import task_folder
 
 SCHEDULERS = ("slurm",)
 
@@ -27,6 +28,11 @@ class Found:
     folder: Path
     point: str | None = None
     link: Path = Path()
+
+    @property
+    def base(self) -> Path:
+        """The folder whose attempts are meant: the job's, or the point's inside it."""
+        return task_folder(self.folder, self.point)
 
 
 def every(environ: Mapping[str, str]) -> list[Found]:

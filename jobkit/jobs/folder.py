@@ -50,7 +50,7 @@ def output(folder: Path, attempt: int, rank: int, stream: str) -> Path:
 
 def stage(run_dir: Path) -> Path:
     """Make a hidden folder beside the run folder, which becomes it with `publish`."""
-    run_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    run_dir.parent.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=f".{run_dir.name}.", suffix=".new", dir=run_dir.parent))
 
 
@@ -60,24 +60,25 @@ def publish(staged: Path, run_dir: Path, link: Path) -> None:
     Raises:
         SpecError: A job of this id exists.
     """
+    # The link first: a submission that is killed here leaves something that can be seen and removed.
+    if link != run_dir:
+        _claim(link, run_dir)
     try:
         staged.rename(run_dir)
-        if link != run_dir:
-            _link(run_dir, link)
     except OSError as error:
+        if link != run_dir:
+            link.unlink()
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
             raise
         raise refusal(run_dir.name) from error
     files.sync_folder(run_dir.parent)
 
 
-def _link(run_dir: Path, link: Path) -> None:
-    link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _claim(link: Path, run_dir: Path) -> None:
     try:
         link.symlink_to(run_dir)
-    except FileExistsError:
-        remove(run_dir)
-        raise
+    except FileExistsError as error:
+        raise refusal(run_dir.name) from error
 
 
 def refusal(job_id: str) -> SpecError:

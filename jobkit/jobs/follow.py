@@ -23,16 +23,16 @@ class Choice:
     """What of a job is read.
 
     Attributes:
-        point: One sweep point, None for all.
         rank: One rank, None for all.
         streams: Of OUT and ERR.
         attempt: One attempt, None for the latest (and those that follow).
+        labelled: Lines name their rank, where there are several, and their point.
     """
 
-    point: str | None = None
     rank: int | None = None
     streams: tuple[str, ...] = (OUT, ERR)
     attempt: int | None = None
+    labelled: bool = True
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Source:
 
     Attributes:
         path: The file, which may not be there yet.
-        prefix: What each line begins with; without one the bytes pass as they are.
+        prefix: What each line begins with; None where it is alone, and bytes pass as they are.
         sink: Where they go.
         offset: Bytes read so far.
         pending: Of these, what has not gone out.
@@ -72,7 +72,7 @@ class Source:
     """
 
     path: Path
-    prefix: bytes
+    prefix: bytes | None
     sink: Sink
     offset: int = 0
     pending: bytes = b""
@@ -86,7 +86,7 @@ class Source:
             to_the_end: Nothing more will come, so a line without an end goes out, too.
         """
         data = self._read()
-        if not self.prefix:
+        if self.prefix is None:
             if data:
                 self.sink.put(self, data)
             return bool(data)
@@ -114,9 +114,10 @@ class Source:
 
     def _put(self, data: bytes) -> None:
         # What continues a line of ours needs no prefix, unless another source has ended it.
+        prefix = self.prefix or b""
         continues = self.sink.open_line is self and not self.at_line_start
         lines = _lines(data)
-        text = b"".join(line if i == 0 and continues else self.prefix + line for i, line in enumerate(lines))
+        text = b"".join(line if i == 0 and continues else prefix + line for i, line in enumerate(lines))
         self.sink.put(self, text)
         self.at_line_start = data.endswith(b"\n")
 
@@ -129,7 +130,10 @@ def _lines(data: bytes) -> list[bytes]:
 
 
 class Follower:
-    """Passes on what the ranks of one job write."""
+    """Passes on what the ranks of a job write, or those of one point of a sweep.
+
+    `run_dir` is the folder of the job or point, and the records given to `pump` are of the same.
+    """
 
     def __init__(self, run_dir: Path, choice: Choice, sinks: dict[str, Sink]) -> None:
         self.run_dir = run_dir
@@ -145,8 +149,7 @@ class Follower:
             to_the_end: The job has ended, or this is the only look.
         """
         for task in known.tasks:
-            if self.choice.point in (None, task.point):
-                self._open(known, task)
+            self._open(known, task)
         every = [source for sources in self.sources.values() for source in sources]
         while sum(source.pump() for source in every):  # each in its turn, so that none waits for another
             pass
@@ -169,25 +172,23 @@ class Follower:
         # An attempt that is over has written all it will.
         self.finish([old for old in self.sources if old[0] == task.point])
         ranks = [rank.rank for rank in task.ranks if self.choice.rank in (None, rank.rank)]
+        alone = len(ranks) == 1 and not known.is_sweep
         task_dir = folder.task_folder(self.run_dir, task.point)
-        several = len(task.ranks) > 1 and self.choice.rank is None
-        prefix = _prefix if several else _no_rank
-        whole_sweep = known.is_sweep and self.choice.point is None
-        point = task.point if whole_sweep else None
         self.sources[key] = [
-            Source(folder.output(task_dir, attempt, rank, stream), prefix(point, rank), self.sinks[stream])
+            Source(
+                folder.output(task_dir, attempt, rank, stream),
+                None if alone else self._prefix(task.point, rank, several=len(ranks) > 1),
+                self.sinks[stream],
+            )
             for rank in ranks
             for stream in self.choice.streams
         ]
 
-
-def _prefix(point: str | None, rank: int) -> bytes:
-    return f"[{rank}] ".encode() if point is None else f"[{point}/{rank}] ".encode()
-
-
-def _no_rank(point: str | None, rank: int) -> bytes:
-    del rank
-    return b"" if point is None else f"[{point}] ".encode()
+    def _prefix(self, point: str | None, rank: int, *, several: bool) -> bytes:
+        if not self.choice.labelled:
+            return b""
+        words = ([] if point is None else [point]) + ([str(rank)] if several else [])
+        return f"[{'/'.join(words)}] ".encode()
 
 
 def last_lines(path: Path, count: int = 20, limit_bytes: int = 8192) -> list[str]:

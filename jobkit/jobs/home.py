@@ -29,3 +29,9 @@ def home(environ: Mapping[str, str], platform: str = sys.platform) -> Path:
 def jobs(environ: Mapping[str, str]) -> Path:
     """Return the folder with one run folder, or a link to one, for each job."""
     return home(environ) / "jobs"
+
+
+def make(environ: Mapping[str, str]) -> None:
+    """Make the home and the folder of jobs, for this user's eyes only."""
+    home(environ).mkdir(mode=0o700, parents=True, exist_ok=True)
+    jobs(environ).mkdir(mode=0o700, exist_ok=True)

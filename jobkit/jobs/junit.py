@@ -20,7 +20,7 @@ def report(jobs: list[tuple[Path, Record]]) -> bytes:
     lines of standard error of the rank that failed first.
 
     Args:
-        jobs: Run folder and record of each.
+        jobs: Folder and record of each job or point.
     """
     suites = ElementTree.Element("testsuites", name="jobkit")
     for run_dir, known in jobs:

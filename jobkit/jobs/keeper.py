@@ -58,6 +58,8 @@ from jobkit.plan import Plan
 
 # How often requests and predecessors are looked at, and a full disk is tried again.
 _TICK_S = 1.0
+# When the signal is tried again for a program that does not run yet.
+_RETRY_S = 0.1
 # What an agent leaves its ranks between TERM and KILL.
 _GRACE_S = 5.0
 # An agent that does not answer this long after the grace is given up: its sentinel ends the ranks.
@@ -242,7 +244,7 @@ class Keeper:
             self.conclude(attempt, event)
         elif isinstance(event, Lost):
             state, reason = attempt.verdict or LOST, attempt.reason or event.message
-            orphans.end(_job_id(self.record, self.plan.tasks[attempt.task].point))
+            orphans.end(folder.task_folder(self.run_dir, self.plan.tasks[attempt.task].point))
             self.conclude_as(attempt, state, _BY_STATE[state], reason)
 
     def _started(self, attempt: Attempt, event: Started) -> None:
@@ -309,9 +311,16 @@ class Keeper:
             elif attempt.limit is not None and now >= attempt.limit and attempt.verdict is None:
                 limit = clock.duration(self.plan.time_s or 0)
                 self.terminate(attempt, TIMEOUT, f"its time limit of {limit} was reached")
-            elif attempt.warn is not None and now >= attempt.warn and self.plan.signal is not None:
-                attempt.warn = None
-                attempt.agent.signal(self.plan.signal.name)
+            elif attempt.warn is not None and now >= attempt.warn:
+                self._warn(attempt)
+
+    def _warn(self, attempt: Attempt) -> None:
+        """Send the program its signal, once all of it runs: what starts it would die of it."""
+        if self.record.tasks[attempt.task].state != RUNNING:
+            attempt.warn = time.monotonic() + _RETRY_S
+        elif self.plan.signal is not None:
+            attempt.warn = None
+            attempt.agent.signal(self.plan.signal.name)
 
     def terminate(self, attempt: Attempt, verdict: str, reason: str) -> None:
         """End an attempt's ranks, for a reason that becomes its task's."""

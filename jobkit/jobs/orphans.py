@@ -1,7 +1,8 @@
 """Processes of a job that has neither keeper nor agent any more.
 
 An agent and its sentinel end a job's processes when either of them is killed; these are what is left when
-both were killed at once. Found by JOBKIT_JOB in their environment, which only Linux shows.
+both were killed at once. Found by JOBKIT_RUN_DIR in their environment, which only Linux shows: an id is
+unique in one JOBKIT_HOME alone.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ _GIVE_UP_S = 5.0
 _POLL_S = 0.02
 
 
-def find(job_id: str) -> list[int]:
-    """Return the living processes of a job, or of any point of it."""
-    mark = f"JOBKIT_JOB={job_id}".encode()
+def find(run_dir: Path) -> list[int]:
+    """Return the living processes of the job or point with this run folder, or of any point of it."""
+    mark = f"JOBKIT_RUN_DIR={run_dir}".encode()
     return [int(path.name) for path in _PROC.glob("[0-9]*") if _belongs(path, mark) and not _is_dead(path)]
 
 
@@ -40,10 +41,10 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-def end(job_id: str) -> bool:
+def end(run_dir: Path) -> bool:
     """Kill them; return whether none is left."""
     deadline = time.monotonic() + _GIVE_UP_S
-    while pids := find(job_id):
+    while pids := find(run_dir):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

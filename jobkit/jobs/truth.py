@@ -39,7 +39,7 @@ def look(run_dir: Path) -> Record:
     record = read(run_dir)  # the end may have been written between the two looks
     if record.state in ENDED:
         return record
-    seen = _unseen(record) or _ending(record)
+    seen = _unseen(record) or _ending(record, run_dir)
     return replace(record, reason=seen) if seen else _derived(record, run_dir)
 
 
@@ -59,11 +59,11 @@ def _unseen(record: Record) -> str | None:
     return f"as last written on {who.host}, which cannot be seen from here"
 
 
-def _ending(record: Record) -> str | None:
+def _ending(record: Record, run_dir: Path) -> str | None:
     """Return what is going on when the keeper is gone but what it started is not, None when all is gone."""
     if any(task.agent and process.is_alive(task.agent) for task in record.tasks):
         return "its keeper is gone; what it started is being ended"
-    left = orphans.find(record.id) if record.keeper is not None else []
+    left = orphans.find(run_dir) if record.keeper is not None else []
     if left:
         return f"its keeper and agents were killed; {len(left)} processes run on until it is cancelled"
     return None

@@ -30,7 +30,7 @@ def test_the_spec_is_read_again_with_the_same_options(
     monkeypatch.chdir(work / "elsewhere")
     again = jobkit("rerun", "a", "--follow", "--id", "b")
     assert again.status == 0
-    assert again.out == "b\n[0] 2 more\n[1] 2 more\n"
+    assert again.out == "b\n2 more\n2 more\n"
     before, after = plan("a"), plan("b")
     assert before == after
     assert after["workdir"] == str(work)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,15 @@ def test_a_point_has_its_own_status(jobkit: Jobkit, spec: Spec) -> None:
     text = "run: bash -c 'exit ${{ sweep.code }}'\nbackend: none\nsweep: {code: [0, 7]}\n"
     jobkit("submit", spec(text), "--id", "a")
     assert [jobkit("wait", job).status for job in ("a/0", "a/1", "a")] == [0, 7, 7]
+
+
+def test_the_last_words_of_a_point_are_found(jobkit: Jobkit, spec: Spec, work: Path) -> None:
+    text = "run: [bash, -c, 'echo words ${{ sweep.a }} >&2; exit 7']\nbackend: none\nsweep: {a: [x, y]}\n"
+    jobkit("submit", spec(text), "--id", "a", "--wait")
+    done = jobkit("wait", "a/1", "--junit", "report.xml")
+    assert "  words y\n" in done.err
+    assert "words y" in (work / "report.xml").read_text()
+    assert "words y" in jobkit("status", "a/1").out
 
 
 def test_events_are_lines_of_json(jobkit: Jobkit, spec: Spec) -> None:

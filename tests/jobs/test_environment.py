@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from jobkit.errors import SpecError
@@ -47,3 +49,8 @@ def test_every_missing_name_is_told_at_once() -> None:
         "forward: not set in the submitting environment, got 'NOT_A'",
         "secrets: not set in the submitting environment, got 'NOT_B'",
     ]
+
+
+def test_the_keeper_finds_the_home_from_its_own_directory() -> None:
+    given = environment.of_keeper({"JOBKIT_HOME": "here"}, {}, [])
+    assert given == {"JOBKIT_HOME": str(Path.cwd() / "here")}

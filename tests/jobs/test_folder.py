@@ -20,6 +20,7 @@ def test_a_staged_folder_is_private_and_hidden_until_it_is_published(tmp_path: P
 
 
 def test_a_job_that_lies_elsewhere_has_a_link_among_the_jobs(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
     staged = folder.stage(tmp_path / "runs" / "a")
     folder.publish(staged, tmp_path / "runs" / "a", tmp_path / "jobs" / "a")
     assert (tmp_path / "jobs" / "a").readlink() == tmp_path / "runs" / "a"
@@ -27,6 +28,7 @@ def test_a_job_that_lies_elsewhere_has_a_link_among_the_jobs(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("where", ["runs", "jobs"])
 def test_an_id_that_was_taken_meanwhile_is_refused(tmp_path: Path, where: str) -> None:
+    (tmp_path / "jobs").mkdir()
     staged = folder.stage(tmp_path / "runs" / "a")
     (staged / "record.json").touch()
     (tmp_path / where / "a").mkdir(parents=True)
@@ -34,6 +36,8 @@ def test_an_id_that_was_taken_meanwhile_is_refused(tmp_path: Path, where: str) -
     with pytest.raises(SpecError, match="a job of this id exists, got 'a'"):
         folder.publish(staged, tmp_path / "runs" / "a", tmp_path / "jobs" / "a")
     assert (tmp_path / where / "a" / "record.json").exists()
+    other = "jobs" if where == "runs" else "runs"
+    assert not (tmp_path / other / "a").exists()
 
 
 def test_a_folder_is_held_while_any_copy_of_the_descriptor_is_open(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobkit.jobs import folder, follow
+from jobkit.jobs import folder, follow, record
 from jobkit.jobs.follow import Choice, Follower, Sink
 from jobkit.jobs.record import RankRecord, Record, TaskRecord
 
@@ -111,6 +111,17 @@ def test_a_rank_alone_has_no_prefix(tmp_path: Path, make_record: Make) -> None:
     assert bytes(taken.out) == b"b\n"
 
 
+def test_lines_without_labels_are_whole_all_the_same(tmp_path: Path, make_record: Make) -> None:
+    taken, known = Taken(tmp_path, labelled=False), job(make_record)
+    write(tmp_path, 0, b"one ")
+    taken.follower.pump(known)
+    write(tmp_path, 1, b"two\n")
+    taken.follower.pump(known)
+    write(tmp_path, 0, b"line\n")
+    taken.follower.pump(known, to_the_end=True)
+    assert bytes(taken.out) == b"two\none line\n"
+
+
 def test_the_latest_attempt_is_shown_and_others_on_request(tmp_path: Path, make_record: Make) -> None:
     write(tmp_path, 0, b"first\n", attempt=1)
     write(tmp_path, 0, b"second\n", attempt=2)
@@ -136,9 +147,9 @@ def test_the_points_of_a_sweep_are_named(tmp_path: Path, make_record: Make) -> N
     known = make_record(tasks=(one, two))
     write(tmp_path / "0", 0, b"a\n")
     write(tmp_path / "1", 1, b"b\n")
-    whole, alone = Taken(tmp_path), Taken(tmp_path, point="0")
-    for taken in (whole, alone):
-        taken.follower.pump(known, to_the_end=True)
+    whole, alone = Taken(tmp_path), Taken(tmp_path / "0")
+    whole.follower.pump(known, to_the_end=True)
+    alone.follower.pump(record.narrowed(known, "0"), to_the_end=True)
     assert bytes(whole.out) == b"[0] a\n[1/1] b\n"
     assert bytes(alone.out) == b"a\n"
 
@@ -177,8 +188,8 @@ def replace_tasks(ranks: tuple[RankRecord, ...]) -> Record:
     from jobkit.jobs.record import Origin
 
     origin = Origin((), "/", "a", None, None, (), (), "0", None, Identity(1, "1", "b", "h"))
-    record = Record("a", "a", "local", "running", "2026-11-22T10:15:30Z", (), origin)
-    return replace(record, tasks=(TaskRecord(None, attempt=1, ranks=ranks),))
+    known = Record("a", "a", "local", "running", "2026-11-22T10:15:30Z", (), origin)
+    return replace(known, tasks=(TaskRecord(None, attempt=1, ranks=ranks),))
 
 
 def test_the_last_lines_of_a_big_file_are_read_from_its_end(tmp_path: Path) -> None:

@@ -29,3 +29,11 @@ def test_jobs_lie_below_it() -> None:
 
 def test_a_relative_home_starts_at_the_working_directory() -> None:
     assert home.home({"JOBKIT_HOME": "here"}) == Path.cwd() / "here"
+
+
+def test_what_is_made_is_for_its_users_eyes_only(tmp_path: Path) -> None:
+    environ = {"JOBKIT_HOME": str(tmp_path / "state" / "jobkit")}
+    home.make(environ)
+    home.make(environ)
+    for folder in (home.home(environ), home.jobs(environ)):
+        assert folder.stat().st_mode & 0o777 == 0o700

@@ -183,6 +183,14 @@ def test_the_program_gets_its_signal_ahead_of_the_limit(start: Start, ended: End
     assert output(found) == "ready\nsaved\n"
 
 
+def test_a_signal_that_is_due_at_once_waits_for_the_program(start: Start, ended: End) -> None:
+    text = "run: sleep 600\nranks: 2\ntime: 86400s\nsignal: {name: USR1, before: 86399s}\nbackend: none\n"
+    known = ended(start(text))
+    assert known.exit is not None
+    assert known.exit.kind == "killed by signal 10 (SIGUSR1)"
+    assert all(rank.pid for rank in known.tasks[0].ranks)
+
+
 def test_a_failed_program_is_tried_again_in_a_folder_of_its_own(
     start: Start, ended: End, tmp_path: Path
 ) -> None:

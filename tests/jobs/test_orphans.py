@@ -3,28 +3,31 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 from jobkit.jobs import orphans
 
 
-def start(job: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(["sleep", "600"], env={**os.environ, "JOBKIT_JOB": job})
+def start(run_dir: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sleep", "600"], env={**os.environ, "JOBKIT_RUN_DIR": str(run_dir)})
 
 
-def test_processes_of_a_job_and_its_points_are_found_and_ended(until: Callable[..., None]) -> None:
-    mine = [start("orphans-a"), start("orphans-a/3")]
-    other = start("orphans-ab")
+def test_processes_of_a_job_and_its_points_are_found_and_ended(
+    until: Callable[..., None], tmp_path: Path
+) -> None:
+    mine = [start(tmp_path / "a"), start(tmp_path / "a" / "3")]
+    others = [start(tmp_path / "ab"), start(tmp_path / "other-home" / "a")]
     try:
         pids = sorted(one.pid for one in mine)
-        until(lambda: sorted(orphans.find("orphans-a")) == pids)
-        assert orphans.end("orphans-a")
-        assert orphans.find("orphans-a") == []
-        assert other.poll() is None
+        until(lambda: sorted(orphans.find(tmp_path / "a")) == pids)
+        assert orphans.end(tmp_path / "a")
+        assert orphans.find(tmp_path / "a") == []
+        assert [one.poll() for one in others] == [None, None]
     finally:
-        for one in (*mine, other):
+        for one in (*mine, *others):
             one.kill()
             one.wait()
 
 
-def test_a_job_without_processes_is_ended_already() -> None:
-    assert orphans.end("orphans-none")
+def test_a_job_without_processes_is_ended_already(tmp_path: Path) -> None:
+    assert orphans.end(tmp_path)
