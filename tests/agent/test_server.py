@@ -185,6 +185,20 @@ for fd in sorted(map(int, os.listdir("/proc/self/fd"))):
     assert [line.split()[1] for line in lines if line] == ["/dev/null", "pipe", "pipe", "socket", "socket"]
 
 
+def test_no_signal_is_ignored_or_blocked_in_a_rank(make_request: Make, run_agent: Run) -> None:
+    number = signal.SIGTTIN
+    before = (
+        signal.signal(number, signal.SIG_IGN),
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR2,)),
+    )
+    try:
+        ran = run_agent(make_request("grep", "-E", "Sig(Ign|Blk)", "/proc/self/status"))
+    finally:
+        signal.signal(signal.SIGTTIN, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    assert [int(line.split()[1], 16) for line in ran.output().splitlines()] == [0, 0]
+
+
 def test_what_the_agent_hands_down_is_gone_in_the_program(make_request: Make, run_agent: Run) -> None:
     environ = dict(
         line.split("=", 1) for line in run_agent(make_request("env", ranks=2)).output(0).decode().splitlines()

@@ -1,13 +1,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from jobkit.env.start import CommandError, become, enter, find
 from jobkit.errors import LaunchError
+
+
+@pytest.fixture(autouse=True)
+def _sigpipe_stays_ignored() -> Iterator[None]:
+    """Undo what Python does before an exec, also before one that fails."""
+    yield
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 def program(path: Path, mode: int = 0o755) -> Path:

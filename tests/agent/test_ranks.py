@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from jobkit.agent.ranks import base_environ, rank_environ, shim_command
+from jobkit.agent.request import Request
+
+Make = Callable[..., Request]
+
+
+def test_the_interpreters_folder_comes_first_on_path(make_request: Make) -> None:
+    request = make_request("true", python="/venv/bin/python", environ={"PATH": "/usr/bin"})
+    assert base_environ(request, Path("/run"))["PATH"] == "/venv/bin:/usr/bin"
+
+
+def test_it_is_not_put_there_twice(make_request: Make) -> None:
+    request = make_request("true", python="/venv/bin/python", environ={"PATH": "/venv/bin:/usr/bin"})
+    assert base_environ(request, Path("/run"))["PATH"] == "/venv/bin:/usr/bin"
+
+
+def test_a_rank_is_told_its_place(make_request: Make) -> None:
+    request = make_request("true", ranks=2, job="j1", first_rank=4, size=8, node=2, nodes=4, ports=(1, 2))
+    environ = rank_environ(request, 5, {}, Path("/run"), 9)
+    placed = (
+        "RANK",
+        "SIZE",
+        "LOCAL_RANK",
+        "LOCAL_SIZE",
+        "NODE",
+        "NODES",
+        "JOB",
+        "RUN_DIR",
+        "PORTS",
+        "AGENT_FD",
+    )
+    assert [environ[f"JOBKIT_{name}"] for name in placed] == [
+        "5",
+        "8",
+        "1",
+        "2",
+        "2",
+        "4",
+        "j1",
+        "/run",
+        "1-2",
+        "9",
+    ]
+
+
+def test_what_the_user_set_wins_over_help(make_request: Make) -> None:
+    request = make_request("true", terminal=(100, 30))
+    environ = rank_environ(
+        request, 0, {"PYTHONUNBUFFERED": "", "COLUMNS": "20", "NO_COLOR": "1"}, Path("/"), 9
+    )
+    assert (environ["PYTHONUNBUFFERED"], environ["COLUMNS"], environ["LINES"]) == ("", "20", "30")
+    assert "FORCE_COLOR" not in environ
+
+
+def test_the_shim_is_the_same_command_as_everywhere(make_request: Make) -> None:
+    request = make_request("a", "b", python="/p", backend=("ring", "nccl"), workdir="/w")
+    words = ["/p", "-m", "jobkit.env", "--backend", "ring,nccl", "--chdir", "/w", "--", "a", "b"]
+    assert shim_command(request) == words
