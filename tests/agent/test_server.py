@@ -186,11 +186,8 @@ for fd in sorted(map(int, os.listdir("/proc/self/fd"))):
 
 
 def test_no_signal_is_ignored_or_blocked_in_a_rank(make_request: Make, run_agent: Run) -> None:
-    number = signal.SIGTTIN
-    before = (
-        signal.signal(number, signal.SIG_IGN),
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR2,)),
-    )
+    handler = signal.signal(signal.SIGTTIN, signal.SIG_IGN)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR2,))
     try:
         ran = run_agent(make_request("grep", "-E", "Sig(Ign|Blk)", "/proc/self/status"))
     finally:
