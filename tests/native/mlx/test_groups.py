@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -374,6 +375,26 @@ def test_the_death_of_a_peer_reaches_whoever_reads_the_result(start_ranks: Any) 
     ranks.start(reduce, on=[0])
     [(ok, kind, text)] = ranks.answers(on=[0], timeout_s=30)
     assert (ok, kind) == (False, "RuntimeError"), "the group stays broken, and says so at once"
+
+
+def test_the_death_of_a_peer_ends_what_waits_on_several_streams(start_ranks: Any) -> None:
+    def reduce(rank: Any) -> Any:
+        streams = [mx.new_stream(mx.cpu) for _ in range(3)]
+        if rank.rank == 1:
+            time.sleep(0.5)
+            os._exit(9)
+        failures = 0
+        for _ in range(3):
+            sums = [mx.distributed.all_sum(mx.ones(5), group=rank.group, stream=s) for s in streams * 4]
+            try:
+                mx.eval(sums)
+            except RuntimeError:
+                failures += 1
+        return failures
+
+    ranks = start_ranks(2)
+    ranks.start(reduce)
+    assert ranks.answers(on=[0], timeout_s=30) == [(True, 3)]
 
 
 def test_a_timeout_names_who_did_not_come(start_ranks: Any) -> None:
