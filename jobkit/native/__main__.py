@@ -11,6 +11,7 @@ import importlib.util
 import os
 import runpy
 import sys
+import time
 from pathlib import Path
 from types import ModuleType, TracebackType
 
@@ -32,7 +33,15 @@ def main(argv: list[str]) -> int:
 
         install()
     sys.excepthook = _show_program_only
-    return _run(argv)
+    try:
+        return _run(argv)
+    except RuntimeError as error:
+        # Where Ctrl-C ended an operation of MLX, a KeyboardInterrupt waits for the next call.
+        try:
+            time.sleep(0)
+        except KeyboardInterrupt as interrupt:
+            raise interrupt.with_traceback(error.__traceback__) from None
+        raise
 
 
 def _show_program_only(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
