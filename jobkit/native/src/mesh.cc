@@ -117,6 +117,8 @@ void Mesh::enter(uint32_t context, Active& active, uint32_t seq, const Signature
   Lock lock(*this);
   active.running = true;
   active.seq = seq;
+  active.recent[seq % kRecentCalls] = signature;
+  if (active.other != kNobody) return;  // an earlier call turned out to differ
   active.signature = signature;
   for (int p : members) {
     if (!links_[p] || links_[p]->n_kept() == 0) continue;
@@ -140,10 +142,13 @@ bool Mesh::unexpected(int peer, const Frame& frame) {
   if (left_ || parted_.count(frame.key.context)) return false;
   auto at = actives_.find(frame.key.context);
   if (frame.key.kind != FrameKind::kCollective || at == actives_.end()) return true;
+  // A call that is over got all that it wanted: what comes late belongs to another call with its number.
   const Active& active = *at->second;
-  if (active.running && active.seq == frame.key.seq && !(active.signature == frame.signature)) {
-    mismatch(peer, frame, active.signature);
-  }
+  uint32_t seq = frame.key.seq;
+  bool over = active.running ? seq < active.seq : seq <= active.seq;
+  if (seq > active.seq || (over && active.seq - seq >= kRecentCalls)) return true;
+  const Signature& ours = active.recent[seq % kRecentCalls];
+  if (over || !(ours == frame.signature)) mismatch(peer, frame, ours);
   return true;
 }
 

@@ -5,6 +5,7 @@
 // others sleep on it.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <functional>
@@ -45,12 +46,16 @@ using InterruptCheck = std::function<bool()>;
 
 enum class Outcome { kDone, kHealth, kDeadline, kInterrupt };
 
-// The collective that a group is in. Guarded by the mesh's lock.
+// How many calls a group remembers, to name what it had called itself when a frame comes that no call wanted.
+inline constexpr uint32_t kRecentCalls = 64;
+
+// The collective that a group is in, or was in last. Guarded by the mesh's lock.
 struct Active {
   bool running = false;
   uint32_t seq = 0;
   Signature signature;
-  int other = kNobody;  // the rank whose call differs, if one does
+  std::array<Signature, kRecentCalls> recent;  // of call seq at seq % kRecentCalls
+  int other = kNobody;                         // the rank whose call differs, if one does
   Signature theirs;
 };
 
