@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobkit.errors import BackendError, Exit, JobkitError, LaunchError, SpecError, SubmitError, complaint
+from jobkit.errors import BackendError, JobkitError, LaunchError, SpecError, SubmitError, complaint
 
 
 def test_a_complaint_has_every_part_in_order() -> None:
@@ -19,7 +19,13 @@ def test_a_complaint_leaves_out_what_is_not_known() -> None:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(SpecError, Exit.USAGE), (SubmitError, 125), (LaunchError, 125), (BackendError, 125), (JobkitError, 125)],
+    [
+        (SpecError, 2),
+        (SubmitError, 125),
+        (LaunchError, 125),
+        (BackendError, 125),
+        (JobkitError, 125),
+    ],
 )
 def test_every_error_has_the_exit_status_of_its_kind(error: type[JobkitError], status: int) -> None:
     assert error.exit_status == status

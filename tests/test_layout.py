@@ -43,7 +43,9 @@ def imports(module: Path) -> set[str]:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_every_module_has_a_mirror_among_the_tests(module: Path) -> None:
-    has_code = any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in ast.walk(ast.parse(module.read_text())))
+    has_code = any(
+        isinstance(n, ast.FunctionDef | ast.ClassDef) for n in ast.walk(ast.parse(module.read_text()))
+    )
     if has_code:
         assert mirror(module).exists(), f"{mirror(module).relative_to(REPOSITORY)} is missing"
 
@@ -54,7 +56,9 @@ def test_dependencies_point_one_way(part: str) -> None:
     files = sorted(root.rglob("*.py")) if root.is_dir() else [PACKAGE / f"{part}.py"]
     allowed = {"errors", "__version__", *ALLOWED[part]}
     for file in files:
-        parts = {name.split(".")[1] for name in imports(file) if name.startswith("jobkit.") and name.count(".")}
+        parts = {
+            name.split(".")[1] for name in imports(file) if name.startswith("jobkit.") and name.count(".")
+        }
         assert parts <= allowed, f"{file.relative_to(REPOSITORY)} imports {sorted(parts - allowed)}"
 
 

@@ -12,7 +12,21 @@ from jobkit import __version__
 from jobkit.errors import Exit, JobkitError
 
 # In the order in which `jobkit --help` lists them: start work, look at it, prepare it.
-VERBS = ("submit", "launch", "exec", "env", "list", "status", "logs", "wait", "cancel", "rerun", "clean", "validate", "schema")
+VERBS = (
+    "submit",
+    "launch",
+    "exec",
+    "env",
+    "list",
+    "status",
+    "logs",
+    "wait",
+    "cancel",
+    "rerun",
+    "clean",
+    "validate",
+    "schema",
+)
 
 PYTHON_KEYWORDS = {"exec": "exec_", "list": "list_"}
 
@@ -26,7 +40,9 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser with every verb."""
     from rich_argparse import RawDescriptionRichHelpFormatter
 
-    root = argparse.ArgumentParser(prog="jobkit", description=__import__("jobkit").__doc__, allow_abbrev=False)
+    root = argparse.ArgumentParser(
+        prog="jobkit", description=__import__("jobkit").__doc__, allow_abbrev=False
+    )
     root.add_argument("--version", action="version", version=f"jobkit {__version__}")
     verbs = root.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb in VERBS:

@@ -46,7 +46,9 @@ def test_a_mistake_in_the_words_is_status_2_and_leaves_stdout_empty(words: list[
     assert done.stderr
 
 
-def test_an_error_is_one_message_without_traceback(jobkit_home: object, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_one_message_without_traceback(
+    jobkit_home: object, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert main(["status", "no-such-job"]) == 2
 
     out, err = capfd.readouterr()
