@@ -34,7 +34,9 @@ FIRST_FLOAT = DTYPES.index("float16")
 
 _codes = {np.dtype(name): code for code, name in enumerate(DTYPES) if code != BFLOAT16}
 
-KINDS = "a NumPy array or scalar, an MLX array, a Python number, or bytes, bytearray, memoryview, array.array"
+KINDS = "a NumPy array or scalar, an MLX array, a Python number, or a buffer such as bytes"
+
+OTHERS = ("torch", "jax", "jaxlib")  # libraries whose arrays are refused, although some export a buffer
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Finish: TypeAlias = Callable[[Array], Any]
@@ -208,12 +210,27 @@ def _buffer_operand(x: Any) -> Operand:
         return _host_operand(np.asarray(x), _as_typecode(x.typecode))
     if isinstance(x, memoryview):
         return _host_operand(np.asarray(x), lambda result: result.data)
-    raise TypeError(_unserved(x))
+    view = None if _library(x) in OTHERS else _view(x)
+    if view is None:
+        raise TypeError(_unserved(x))
+    return _host_operand(view, _as_is)
+
+
+def _view(x: Any) -> Array | None:
+    """Return what `x` exports as a buffer, None where it exports none."""
+    try:
+        return np.asarray(memoryview(x))
+    except TypeError:
+        return None
+
+
+def _library(x: Any) -> str:
+    return type(x).__module__.partition(".")[0]
 
 
 def _unserved(x: Any) -> str:
-    root = type(x).__module__.partition(".")[0]
-    if root in ("torch", "jax", "jaxlib"):
+    root = _library(x)
+    if root in OTHERS:
         hint = (
             "pass it as a NumPy array: x.numpy()"
             if root == "torch"
@@ -232,21 +249,12 @@ def _type_name(x: Any) -> str:
 
 
 def _writable(name: str, out: Any) -> Array:
-    if isinstance(out, np.ndarray) and not isinstance(out, np.ma.MaskedArray):
-        data = out
-    elif isinstance(out, bytearray):
-        data = np.frombuffer(out, np.uint8)
-    elif isinstance(out, array.array | memoryview):
-        data = np.asarray(out)
-    else:
-        expected = "a NumPy array or a writable buffer"
-        raise TypeError(
-            complaint(f"{name}: out", "cannot be written", got=_type_name(out), expected=expected)
-        )
-    if not data.flags.writeable:
-        raise TypeError(
-            complaint(f"{name}: out", "read-only", got=_type_name(out), expected="writable memory")
-        )
+    """Return `out` as an array of its own memory."""
+    is_immutable = isinstance(out, np.generic | np.ma.MaskedArray) or _library(out) in (*OTHERS, "mlx")
+    data = None if is_immutable else out if isinstance(out, np.ndarray) else _view(out)
+    if data is None or not data.flags.writeable:
+        where, expected = f"{name}: out", "a NumPy array or a buffer that is not read-only"
+        raise TypeError(complaint(where, "cannot be written", got=_type_name(out), expected=expected))
     return data
 
 
