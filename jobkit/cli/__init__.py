@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import sys
-from types import ModuleType
 
 from jobkit import __version__
 from jobkit.errors import Exit, JobkitError
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    import argparse
+    from types import ModuleType
 
 # In the order in which `jobkit --help` lists them: start work, look at it, prepare it.
 VERBS = (
@@ -38,6 +42,8 @@ def verb_module(verb: str) -> ModuleType:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser with every verb."""
+    import argparse
+
     from rich_argparse import RawDescriptionRichHelpFormatter
 
     root = argparse.ArgumentParser(
@@ -60,10 +66,16 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit status; every JobkitError becomes one message on stderr."""
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["exec"] and words[1:2] not in (["-h"], ["--help"]):
+        # Every rank waits for it: the parser of all verbs would take longer than the shim.
+        from jobkit.env.__main__ import main as shim
+
+        return shim(words[1:], dict(os.environ))
     from jobkit.cli import talk
 
     try:
-        args = parser().parse_args(argv)
+        args = parser().parse_args(words)
         return int(verb_module(args.verb).run(args))
     except JobkitError as error:
         talk.error(str(error))
