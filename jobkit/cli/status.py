@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jobkit.jobs.find import Found
-    from jobkit.jobs.record import RankRecord, Record, TaskRecord
+    from jobkit.jobs.record import JobExit, RankRecord, Record, TaskRecord
 
 HELP = "show a job"
 _RANKS = ("RANK", "HOST", "PID", "EXIT", "STARTED", "ENDED")
@@ -43,7 +43,7 @@ def _print(found: Found, known: Record) -> None:
         "name": known.name,
         "executor": known.executor,
         "state": known.state + (f" ({known.reason})" if known.reason else ""),
-        "exit": f"{known.exit.status} ({known.exit.kind})" if known.exit else None,
+        "exit": _exit(known.exit) if known.exit else None,
         "attempt": str(known.attempt) if known.attempt > 1 else None,
         "created": known.created,
         "started": known.started,
@@ -59,6 +59,11 @@ def _print(found: Found, known: Record) -> None:
     else:
         tables.print_table(_RANKS, [_rank(rank) for rank in known.tasks[0].ranks])
         _print_last_lines(found, known)
+
+
+def _exit(exit_: JobExit) -> str:
+    plain = exit_.kind == f"exit {exit_.status}"
+    return str(exit_.status) if plain else f"{exit_.status} ({exit_.kind})"
 
 
 def _print_last_lines(found: Found, known: Record) -> None:

@@ -120,14 +120,13 @@ def _announce(jobs: list[Found], args: argparse.Namespace) -> None:
 
 
 def _show(work: list[tuple[Wish, Plan]], args: argparse.Namespace) -> int:
-    import json
-
     from jobkit.cli import sending, talk
+    from jobkit.jobs import plan_file
     from jobkit.jobs.submission import to_json
 
     for wish, plan in work:
         submission = sending.prepared(wish, plan, args.id, dict(os.environ))
         for note in submission.notes:
             talk.say(f"jobkit: {note}")
-        print(json.dumps(to_json(submission), ensure_ascii=False) if args.json else str(submission).rstrip())
+        print(plan_file.text(to_json(submission)) if args.json else str(submission).rstrip())
     return 0

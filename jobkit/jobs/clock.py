@@ -24,6 +24,15 @@ def parsed(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
+def normal(text: str) -> str:
+    """Return an RFC 3339 text in UTC as `rfc3339` writes it, so that texts of both kinds sort.
+
+    >>> normal("2026-11-22T10:15:30.250Z")
+    '2026-11-22T10:15:30.250000Z'
+    """
+    return rfc3339(parsed(text))
+
+
 def seconds_between(start: str, end: str) -> float:
     """Return the seconds from one RFC 3339 text to another."""
     return (parsed(end) - parsed(start)).total_seconds()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import shutil
 from collections.abc import Mapping
@@ -72,7 +72,6 @@ def _fill(
     staged: Path, submission: Submission, origin: Origin, secrets: Mapping[str, str], jobs: Path
 ) -> None:
     plan = plan_file.loads(next(str(file.text) for file in submission.files if file.path == folder.PLAN))
-    files.take_ballast(staged)
     files.create(staged / folder.LOG, b"")
     for task in plan.tasks:
         folder.task_folder(staged, task.point).mkdir(mode=0o700, exist_ok=True)
@@ -83,13 +82,17 @@ def _fill(
     if submission.snapshot is not None:
         runs = (jobs, staged.parent) if plan.run_dir is not None else (jobs,)
         snapshot.take(Path(submission.snapshot), staged / folder.SNAPSHOT, exclude=(*runs, staged))
-    record.write(staged, first_record(submission, plan, origin))
+    known = first_record(submission, plan, origin)
+    if not record.write(staged, known):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(staged))
+    # At its end the record has the hosts, processes and times that it lacks now.
+    files.take_ballast(staged, max(files.BALLAST_BYTES, 3 * len(record.dumps(known))))
 
 
 def _keep_copy(staged: Path, submission: Submission) -> None:
     sent = staged / folder.SUBMISSION
     sent.mkdir(mode=0o700)
-    text = json.dumps(to_json(submission), indent=1, ensure_ascii=False) + "\n"
+    text = plan_file.text(to_json(submission), indent=1) + "\n"
     files.create(sent / "submission.json", text.encode())
 
 

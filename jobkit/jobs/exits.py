@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobkit.agent.events import RankExit
 from jobkit.errors import Exit
 from jobkit.jobs.record import JobExit
 
@@ -21,6 +22,13 @@ def kind(status: int, signal: str | None) -> str:
     ('exit 7', 'killed by signal 9 (SIGKILL)')
     """
     return f"exit {status}" if signal is None else f"killed by signal {status - Exit.SIGNAL} ({signal})"
+
+
+def of_rank(first: RankExit) -> JobExit:
+    """Return the job's exit when this rank's decides it."""
+    if first.reason == "not started":
+        return unstarted(first.status, first.rank, first.host)
+    return JobExit(first.status, first.rank, first.host, first.signal, kind(first.status, first.signal))
 
 
 def unstarted(status: int, rank: int | None, host: str | None) -> JobExit:

@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-# Enough for the record of some thousand ranks.
+# Enough for the record of some hundred ranks.
 BALLAST_BYTES = 256 * 1024
 BALLAST = "ballast"
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -58,9 +58,9 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def take_ballast(folder: Path) -> None:
+def take_ballast(folder: Path, n_bytes: int = BALLAST_BYTES) -> None:
     """Occupy the space that the last record will need, with bytes that no file system can compress."""
-    create(folder / BALLAST, os.urandom(BALLAST_BYTES))
+    create(folder / BALLAST, os.urandom(n_bytes))
 
 
 def drop_ballast(folder: Path) -> None:

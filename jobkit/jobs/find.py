@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobkit.errors import SpecError, complaint
+from jobkit.errors import SpecError, SubmitError, complaint
 from jobkit.jobs import home, ids, record
 from jobkit.jobs.folder import task_folder
 
@@ -36,12 +36,18 @@ class Found:
 
 
 def every(environ: Mapping[str, str]) -> list[Found]:
-    """Return all jobs in the order of their ids."""
+    """Return all jobs in the order of their ids.
+
+    Raises:
+        SubmitError: The folder of jobs cannot be read.
+    """
     folder = home.jobs(environ)
     try:
         names = sorted(path.name for path in folder.iterdir())
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise SubmitError(complaint(str(folder), f"cannot be read: {error.strerror}")) from error
     return [
         Found(name, (folder / name).resolve(), link=folder / name)
         for name in names

@@ -68,7 +68,7 @@ _PATIENCE_S = 10.0
 _LAST_WRITE_S = 60.0
 
 
-@dataclass
+@dataclass(eq=False)
 class Attempt:
     """One attempt of a task, while it runs.
 
@@ -79,7 +79,7 @@ class Attempt:
         verdict: The state that was decided for it before it ended: timeout or cancelled.
         reason: Why, in words.
         given_up: When an agent that was told to end its ranks is given up, None before that.
-        problem: Why it could not be started.
+        problem: Why it could not be started, or what else went wrong beside the program.
     """
 
     task: int
@@ -240,6 +240,7 @@ class Keeper:
             self._exited(attempt, event.exit)
         elif isinstance(event, Problem):
             attempt.problem = attempt.problem or (event if event.status else None)
+            _log(event.message)
         elif isinstance(event, Done):
             self.conclude(attempt, event)
         elif isinstance(event, Lost):
@@ -260,8 +261,9 @@ class Keeper:
             "status": exit_.status,
             "signal": exit_.signal,
             "ended_by_jobkit": exit_.ended_by_jobkit,
-            "started": exit_.started or None,
-            "ended": exit_.ended,
+            "victim_of": exit_.victim_of,
+            "started": clock.normal(exit_.started) if exit_.started else None,
+            "ended": clock.normal(exit_.ended),
         }
         self.set_task(attempt.task, ranks=_with_rank(self.record.tasks[attempt.task], exit_.rank, end))
 
@@ -271,25 +273,50 @@ class Keeper:
             self.conclude_as(attempt, attempt.verdict, _BY_STATE[attempt.verdict], attempt.reason)
         elif done.status == 0:
             self.conclude_as(attempt, SUCCEEDED, exits.SUCCESS, None)
+        elif done.first is not None and done.first.reason != "not started":
+            exit_ = exits.of_rank(done.first)
+            self._failed(attempt, exit_, clock.normal(done.first.ended))
         else:
-            exit_ = _failure(attempt, done)
-            reason = attempt.problem.message if attempt.problem else exits.told(exit_)
-            self.conclude_as(attempt, FAILED, exit_, reason, failed=done.first.ended if done.first else None)
+            self._not_run(attempt, done)
+
+    def _failed(self, attempt: Attempt, exit_: JobExit, when: str) -> None:
+        """The program failed: start over where the plan allows it."""
+        number = self.record.tasks[attempt.task].attempt
+        if number > self.plan.retries.failed:
+            self.conclude_as(attempt, FAILED, exit_, exits.told(exit_), when)
+            return
+        self._let_go(attempt)
+        self.set_task(
+            attempt.task,
+            state=REQUEUED,
+            reason=f"attempt {number} failed: {exits.told(exit_)}",
+            agent=None,
+        )
+        self.waiting.appendleft(attempt.task)
+        self.save()
+
+    def _not_run(self, attempt: Attempt, done: Done) -> None:
+        """The program could not be started, or was ended for a reason that lies in jobkit."""
+        ranks = self.record.tasks[attempt.task].ranks
+        reason = attempt.problem.message if attempt.problem else None
+        if done.first is None and all(rank.pid is not None for rank in ranks):
+            self.conclude_as(attempt, LOST, replace(exits.LOST, status=done.status), reason)
+            return
+        rank = done.first.rank if done.first else attempt.problem.rank if attempt.problem else None
+        exit_ = exits.unstarted(done.status, rank, socket.gethostname())
+        self.conclude_as(attempt, FAILED, exit_, reason)
 
     def conclude_as(
         self, attempt: Attempt, state: str, exit_: JobExit, reason: str | None, failed: str | None = None
     ) -> None:
-        """Let an attempt go; start over where the plan allows it, or end its task."""
+        """Let an attempt go, and end its task."""
+        self._let_go(attempt)
+        self.end_task(attempt.task, state, exit_, reason, failed=failed)
+
+    def _let_go(self, attempt: Attempt) -> None:
         self.selector.unregister(attempt.agent.fileno())
         attempt.agent.close()
         self.running.remove(attempt)
-        known = self.record.tasks[attempt.task]
-        if state == FAILED and attempt.problem is None and known.attempt <= self.plan.retries.failed:
-            again = f"attempt {known.attempt} failed: {reason or exit_.kind}"
-            self.set_task(attempt.task, state=REQUEUED, reason=again, agent=None)
-            self.waiting.appendleft(attempt.task)
-            return
-        self.end_task(attempt.task, state, exit_, reason, failed=failed)
 
     def end_task(
         self, index: int, state: str, exit_: JobExit, reason: str | None, failed: str | None = None
@@ -389,15 +416,10 @@ def _with_rank(task: TaskRecord, rank: int, changes: Mapping[str, object]) -> tu
     )
 
 
-def _failure(attempt: Attempt, done: Done) -> JobExit:
-    """Return the exit of an attempt that failed on its own."""
-    first, problem = done.first, attempt.problem
-    host = first.host if first else socket.gethostname()
-    if problem is not None:
-        return exits.unstarted(done.status, problem.rank, host)
-    if first is None or first.reason == "not started":
-        return exits.unstarted(done.status, first.rank if first else None, host)
-    return JobExit(done.status, first.rank, host, first.signal, exits.kind(done.status, first.signal))
+def _log(message: str) -> None:
+    """Write to the keeper's log, its standard error; what a full disk refuses is lost."""
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def _state_of(job: str, environ: Mapping[str, str]) -> tuple[str, str]:

@@ -60,6 +60,7 @@ class RankRecord:
         pid: Its program's process on `host`, None before it is started.
         status: Its exit status, 128 + n for signal n; None while it runs.
         ended_by_jobkit: It was ended because of the job, so its status says nothing about the program.
+        victim_of: The rank that its error named as the culprit, None without one.
         started, ended: RFC 3339, UTC.
     """
 
@@ -69,6 +70,7 @@ class RankRecord:
     status: int | None = None
     signal: str | None = None
     ended_by_jobkit: bool = False
+    victim_of: int | None = None
     started: str | None = None
     ended: str | None = None
 

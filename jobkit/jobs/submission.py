@@ -75,7 +75,9 @@ class Submission:
     def _shown(self, name: str, value: str | None) -> str:
         if value is None:
             return SECRET if name in self.secrets else BY_POINT
-        return value if value.isprintable() else shlex.quote(value)
+        if value.isprintable():
+            return value
+        return shlex.quote(value.encode(errors="backslashreplace").decode())
 
 
 def to_json(submission: Submission) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from jobkit.agent import verdict
 from jobkit.agent.events import RankExit
-from jobkit.jobs import exits, folder, orphans, process
+from jobkit.jobs import clock, exits, folder, orphans, process
 from jobkit.jobs.record import (
     ENDED,
     FAILED,
     LOST,
     SUCCEEDED,
-    JobExit,
     RankRecord,
     Record,
     TaskRecord,
@@ -95,17 +94,10 @@ def _task(task: TaskRecord, task_dir: Path, why: str) -> TaskRecord:
     first = verdict.first_failure(known)
     task = replace(task, ranks=ranks, ended=ended, reason=why)
     if first is not None:
-        decided = JobExit(first.status, first.rank, first.host, first.signal, _kind(first))
-        return replace(task, state=FAILED, exit=decided, failed=first.ended)
+        return replace(task, state=FAILED, exit=exits.of_rank(first), failed=clock.normal(first.ended))
     if ranks and len(known) == len(ranks) and not any(rank.ended_by_jobkit for rank in known):
         return replace(task, state=SUCCEEDED, exit=exits.SUCCESS, reason=None)
     return replace(task, state=LOST, exit=exits.LOST, failed=ended)
-
-
-def _kind(first: RankExit) -> str:
-    if first.reason == "not started":
-        return exits.unstarted(first.status, first.rank, first.host).kind
-    return exits.kind(first.status, first.signal)
 
 
 def _exit(task: TaskRecord, task_dir: Path, rank: int) -> RankExit | None:
@@ -127,6 +119,7 @@ def _with_exit(rank: RankRecord, ended: RankExit | None) -> RankRecord:
         status=ended.status,
         signal=ended.signal,
         ended_by_jobkit=ended.ended_by_jobkit,
-        started=ended.started or rank.started,
-        ended=ended.ended,
+        victim_of=ended.victim_of,
+        started=clock.normal(ended.started) if ended.started else rank.started,
+        ended=clock.normal(ended.ended),
     )

@@ -15,7 +15,7 @@ def test_people_see_how_a_job_failed(jobkit: Jobkit, spec: Spec) -> None:
     lines = [" ".join(line.split()) for line in done.out.splitlines()]
     assert lines[0] == "job a"
     assert any(line.startswith("state failed (rank 0 on ") for line in lines)
-    assert "exit 7 (exit 7)" in lines
+    assert "exit 7" in lines
     assert lines[-2:] == ["last lines of standard error of rank 0:", "why"]
 
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from jobkit.agent.events import RankExit
 from jobkit.jobs import exits
 from jobkit.jobs.record import JobExit
 
@@ -23,6 +26,13 @@ def test_an_exit_is_told_in_words(status: int, signal: str | None, expected: str
 def test_a_program_that_never_ran_has_its_own_words() -> None:
     kinds = [exits.unstarted(status, None, None).kind for status in (125, 126, 127)]
     assert kinds == ["could not start", "not executable", "not found"]
+
+
+def test_the_rank_that_failed_first_gives_the_jobs_exit() -> None:
+    first = RankExit(1, "h", 127, None, False, None, "not started", "", "2026-11-22T10:15:31Z", 0)
+    assert exits.of_rank(first) == JobExit(127, 1, "h", None, "not found")
+    killed = replace(first, status=137, signal="SIGKILL", reason="signal")
+    assert exits.of_rank(killed) == JobExit(137, 1, "h", "SIGKILL", "killed by signal 9 (SIGKILL)")
 
 
 def test_a_sentence_names_the_rank_and_its_host_where_there_is_one() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobkit.errors import SpecError
+from jobkit.errors import SpecError, SubmitError
 from jobkit.jobs import find, record
 from jobkit.jobs.record import Record, TaskRecord
 
@@ -84,6 +84,12 @@ def test_a_job_that_lies_elsewhere_is_found_through_its_link(around: AROUND, tmp
     (tmp_path / "jobs" / "far").symlink_to(tmp_path / "runs" / "far")
     found = find.one("far", around)
     assert (found.folder, found.link) == (tmp_path / "runs" / "far", tmp_path / "jobs" / "far")
+
+
+def test_a_home_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "jobs").write_text("in the way")
+    with pytest.raises(SubmitError, match="cannot be read: Not a directory"):
+        find.every({"JOBKIT_HOME": str(tmp_path)})
 
 
 def test_no_jobs_have_no_last_one(tmp_path: Path) -> None:

@@ -204,9 +204,21 @@ def test_a_failed_program_is_tried_again_in_a_folder_of_its_own(
     assert [output(found, attempt=k) for k in (1, 2, 3)] == [f"attempt {k}\n" for k in (1, 2, 3)]
 
 
+def test_between_two_attempts_the_job_is_requeued(start: Start, ended: End) -> None:
+    seen = []
+    found = start("run: 'false'\nretries: {failed: 3}\nbackend: none\n")
+    while state(found) not in record.ENDED:
+        known = truth.look(found.folder)
+        if known.state == "requeued":
+            seen.append(known.reason)
+    assert seen
+    assert "failed: rank 0 on " in str(seen[0])
+
+
 def test_retries_come_to_an_end(start: Start, ended: End) -> None:
     known = ended(start("run: 'false'\nretries: {failed: 1}\nbackend: none\n"))
     assert (known.state, known.attempt, known.exit and known.exit.status) == ("failed", 2, 1)
+    assert str(known.reason).endswith("exit 1")
 
 
 def test_what_cannot_start_is_not_tried_again(start: Start, ended: End) -> None:
@@ -388,7 +400,7 @@ def test_a_killed_agent_is_told_and_leaves_no_rank(
         os.kill(family[index], signal.SIGKILL)
     known = ended(found)
     assert known.exit is not None
-    assert (known.state, known.exit.status) in [("lost", 125), ("failed", 125)]
+    assert (known.state, known.exit.status, known.exit.kind) == ("lost", 125, "lost")
     assert known.reason
     assert not alive(pids)
     until(lambda: not _processes_of(found.id), "the end of all of the job's processes")
@@ -429,6 +441,8 @@ def test_a_full_disk_does_not_take_the_end_of_a_job(
         known = ended(found)
         assert known.state == "failed"
         assert record.read(found.folder).state == "failed"
+        assert known.exit is not None
+        assert (known.exit.status, known.exit.kind) == (9, "exit 9")
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 

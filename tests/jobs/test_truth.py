@@ -101,7 +101,7 @@ def test_ranks_that_all_succeeded_make_a_job_that_succeeded(tmp_path: Path, make
     known = truth.look(tmp_path)
     assert (known.state, known.reason, known.exit) == ("succeeded", None, record.JobExit(0))
     assert [rank.status for rank in known.tasks[0].ranks] == [0, 0]
-    assert known.ended == "2026-11-22T10:15:32Z"
+    assert known.ended == "2026-11-22T10:15:32.000000Z"
 
 
 def test_the_rank_that_failed_first_decides(tmp_path: Path, make_record: Make) -> None:
