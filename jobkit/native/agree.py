@@ -76,22 +76,19 @@ def describe(found: Sequence[Leaf]) -> list[str]:
     Raises:
         TypeError: A leaf is not an array that is served; the message names it.
     """
-    return [f"{leaf.path} {type_name(leaf)} {shape_of(leaf.value)}" for leaf in found]
+    return [f"{leaf.path} {type_name(leaf)} {arrays.shape_of(leaf.value)}" for leaf in found]
 
 
 def type_name(leaf: Leaf) -> str:
-    """Return the name of a leaf's element type, as NumPy calls it."""
-    if arrays.is_mlx(leaf.value):
-        return str(leaf.value.dtype).rpartition(".")[2].rstrip("_")
+    """Return the name of a leaf's element type, as NumPy calls it.
+
+    Raises:
+        TypeError: It is not an array that is served; the message names the leaf.
+    """
     try:
-        return arrays.DTYPES[arrays.operand(leaf.value).code]
+        return arrays.type_name(leaf.value)
     except TypeError as error:
         raise TypeError(f"{leaf.path or 'the tree'}: {error}") from None
-
-
-def shape_of(x: Any) -> tuple[int, ...]:
-    """Return the shape of an array or number."""
-    return tuple(x.shape) if arrays.is_mlx(x) else arrays.operand(x).data.shape
 
 
 def _contents(x: Any) -> memoryview:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import math
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -30,6 +29,7 @@ DTYPES = (
     "complex64",
 )
 BFLOAT16 = DTYPES.index("bfloat16")
+ITEM_BYTES = (1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 2, 4, 8, 8)  # in the same order
 FIRST_FLOAT = DTYPES.index("float16")
 
 _codes = {np.dtype(name): code for code, name in enumerate(DTYPES) if code != BFLOAT16}
@@ -141,9 +141,26 @@ def code_of(dtype: np.dtype[Any]) -> int:
     return code
 
 
-def is_floating(code: int) -> bool:
+def type_name(x: Any) -> str:
+    """Return what NumPy calls the element type of an array of any kind. Copies nothing.
+
+    Raises:
+        TypeError: `x` is not an array of a kind that is served, or its elements are not of one of 14 types.
+    """
+    if is_mlx(x):
+        return str(x.dtype).rpartition(".")[2].rstrip("_")  # "mlx.core.bool_"
+    plain = isinstance(x, np.ndarray | np.generic) and not isinstance(x, np.ma.MaskedArray)
+    return DTYPES[code_of(x.dtype) if plain else operand(x).code]
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """Return the shape of an array of any kind."""
+    return tuple(x.shape) if is_mlx(x) or isinstance(x, np.ndarray) else operand(x).data.shape
+
+
+def is_floating(name: str) -> bool:
     """Return whether the type is floating or complex, so that it can be scaled."""
-    return code >= FIRST_FLOAT
+    return name in DTYPES[FIRST_FLOAT:]
 
 
 def is_mlx(x: Any) -> bool:
@@ -301,11 +318,6 @@ def _bfloat16() -> Any:
 
 def _one_of_the_types() -> str:
     return f"one of {', '.join(DTYPES)}"
-
-
-def n_elements(shape: tuple[int, ...]) -> int:
-    """Return the number of elements of an array of `shape`."""
-    return math.prod(shape)
 
 
 if sys.byteorder != "little":

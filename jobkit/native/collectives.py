@@ -188,12 +188,12 @@ def _all_reduce(
 ) -> Any:
     group = group or backends.default()
     name = f"all_{op}"
+    if scale != 1.0 and not arrays.is_floating(arrays.type_name(x)):
+        raise TypeError(complaint(f"{name}: scale", "integers are not scaled", got=scale, expected="1"))
     if arrays.is_mlx(x):
         result = bridge(name, x, group=group, timeout=timeout, out=out)
         return result if scale == 1.0 else result * scale
     source = arrays.operand(x)
-    if scale != 1.0 and not arrays.is_floating(source.code):
-        raise TypeError(complaint(f"{name}: scale", "integers are not scaled", got=scale, expected="1"))
     if group.core is None:
         return _alone(name, x, source, out, scale)
     target = arrays.target(name, source, source.data.shape, out)

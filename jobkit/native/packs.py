@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -145,7 +146,7 @@ def _move_mlx(values: list[Any], type_name: str, operation: Operation) -> list[A
 def _averaged_type(leaf: Leaf, travel: str | None) -> str:
     """Return the element type in which a leaf travels."""
     name = agree.type_name(leaf)
-    if not arrays.is_floating(arrays.DTYPES.index(name)):
+    if not arrays.is_floating(name):
         where = f"average_gradients: {leaf.path or 'the tree'}"
         raise TypeError(
             complaint(where, "integers have no mean of their type", got=name, expected="a floating type")
@@ -160,15 +161,14 @@ def _averaged_type(leaf: Leaf, travel: str | None) -> str:
 
 def _type_name(dtype: Any) -> str:
     """Return NumPy's name of what `communication_type` may be: a type of NumPy or MLX, or a name."""
-    name = str(dtype).rpartition(".")[2] if arrays.is_mlx(dtype) else arrays.element_type(dtype).name
-    if name not in arrays.DTYPES or not arrays.is_floating(arrays.DTYPES.index(name)):
+    name = str(dtype).rpartition(".")[2]  # "mlx.core.float16"
+    if name not in arrays.DTYPES:
+        name = arrays.element_type(dtype).name
+    if not arrays.is_floating(name):
         expected = "float16, bfloat16, float32, float64 or complex64"
         raise TypeError(complaint("communication_type", "not a floating type", got=name, expected=expected))
     return name
 
 
 def _n_bytes(leaf: Leaf, type_name: str) -> int:
-    itemsize = {"complex64": 8, "float64": 8}.get(type_name)
-    return arrays.n_elements(agree.shape_of(leaf.value)) * (
-        itemsize or int(arrays.element_type(type_name).itemsize)
-    )
+    return math.prod(arrays.shape_of(leaf.value)) * arrays.ITEM_BYTES[arrays.DTYPES.index(type_name)]

@@ -40,6 +40,18 @@ def test_the_codes_are_those_of_the_engines_header(repository: Path) -> None:
     assert tuple(found[code] for code in range(14)) == arrays.DTYPES
 
 
+def test_the_sizes_are_numpys() -> None:
+    assert tuple(np.dtype(dtype).itemsize for dtype in TYPES) == arrays.ITEM_BYTES
+
+
+def test_type_and_shape_are_known_without_a_copy() -> None:
+    x = np.zeros((1000, 1000), ">f8").T
+    assert (arrays.type_name(x), arrays.shape_of(x)) == ("float64", (1000, 1000))
+    assert (arrays.type_name(3), arrays.shape_of(3)) == ("int64", ())
+    assert (arrays.type_name(b"ab"), arrays.shape_of(b"ab")) == ("uint8", (2,))
+    assert (arrays.type_name(np.float16(1)), arrays.shape_of(np.float16(1))) == ("float16", ())
+
+
 @pytest.mark.parametrize("dtype", TYPES, ids=arrays.DTYPES)
 def test_every_element_type_is_served_without_a_copy(dtype: Any) -> None:
     x = np.zeros((2, 3), dtype)

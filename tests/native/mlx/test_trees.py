@@ -76,6 +76,32 @@ def test_leaves_of_mlx_that_differ_are_named(pair: Any) -> None:
     assert pair(run) == [[f"assert_same: {value}", f"assert_same: {structure}"]] * 2
 
 
+def test_bfloat16_of_mlx_needs_no_package_of_its_own(pair: Any) -> None:
+    def run(rank: Any) -> Any:
+        import sys
+
+        sys.modules["ml_dtypes"] = None  # type: ignore[assignment]
+        tree = [mx.full((2,), rank.rank, dtype=mx.bfloat16), mx.zeros((0, 3)), mx.array(True)]
+        try:
+            means = [dist.average_gradients(tree[:2], None, 2**25, kind)[0] for kind in (None, "bfloat16")]
+            dist.assert_same(dist.broadcast_tree(tree))
+        finally:
+            del sys.modules["ml_dtypes"]
+        return [mean.tolist() for mean in means]
+
+    assert pair(run) == [[[0.5] * 2] * 2] * 2
+
+
+def test_a_scale_is_for_floating_types_only(pair: Any) -> None:
+    def run(rank: Any) -> Any:
+        try:
+            dist.all_sum(mx.arange(3), scale=0.5)
+        except TypeError as error:
+            return str(error)
+
+    assert all("integers are not scaled" in text for text in pair(run))
+
+
 def test_integers_of_mlx_have_no_mean(pair: Any) -> None:
     def run(rank: Any) -> Any:
         try:
