@@ -35,7 +35,7 @@ constexpr auto kLongestPause = milliseconds(200);
 constexpr int kCheckMs = 50;
 
 std::string plural(size_t n, const std::string& noun) {
-  return std::to_string(n) + " " + noun + (n == 1 ? "" : "s");
+  return std::to_string(n) + " " + noun + (n == 1 ? "" : noun.ends_with('s') ? "es" : "s");
 }
 
 // Everything that one rank's part in a meeting needs; its loop is `run`.
