@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -270,8 +271,6 @@ def test_a_submission_killed_at_any_moment_leaves_a_job_whose_state_is_true(
     started: Started, spec: Spec, until: Until, jobkit: Jobkit, jobkit_home: Path
 ) -> None:
     name = spec(TRUE)
-    import time
-
     for k in range(12):
         one = started("submit", name, "--id", f"job-{k:02}")
         time.sleep(0.1 + 0.04 * k)
@@ -284,6 +283,39 @@ def test_a_submission_killed_at_any_moment_leaves_a_job_whose_state_is_true(
         assert (found.folder / "spec.yaml").read_text() == TRUE
     assert jobkit("clean", "--all").status == 0
     assert not list((jobkit_home / "jobs").iterdir()) if (jobkit_home / "jobs").exists() else True
+
+
+def processes_of(run_dir: Path) -> dict[int, str]:
+    """Return the processes that have a run folder in their command line or environment, with the former."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command, variables = ((path / name).read_text("latin-1") for name in ("cmdline", "environ"))
+        except OSError:
+            continue  # it has ended, or is not ours
+        if str(run_dir) in (command + variables).split("\0"):
+            found[int(path.name)] = command
+    return found
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.1, 0.2, 0.3, 0.5])
+def test_a_keeper_killed_at_any_moment_leaves_a_true_state_and_nothing_running(
+    delay_s: float, started: Started, spec: Spec, until: Until, jobkit_home: Path
+) -> None:
+    run_dir = jobkit_home / "jobs" / "a"
+    one = started("submit", spec("run: sleep 600\nbackend: none\n"), "--id", "a", "--wait")
+    until(lambda: processes_of(run_dir), "a keeper")
+    time.sleep(delay_s)
+    for pid, command in processes_of(run_dir).items():
+        if "jobkit.jobs.keeper" in command:
+            os.kill(pid, signal.SIGKILL)
+    _, err = one.communicate(timeout=60)
+    known = truth.look(run_dir)
+    assert one.returncode == 125, err
+    assert (known.state, known.exit and known.exit.status) == ("lost", 125)
+    assert known.reason
+    assert "keeper" in err
+    until(lambda: not processes_of(run_dir), "the end of all processes")
 
 
 def test_the_command_line_and_the_commit_are_on_record(
