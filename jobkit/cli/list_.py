@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from jobkit.jobs.find import Found
 
 HELP = "list jobs"
-COLUMNS = ("JOB", "NAME", "EXECUTOR", "RANKS", "STATE", "EXIT", "CREATED", "TOOK")
+# The most important first: a narrow terminal drops the last ones.
+COLUMNS = ("JOB", "STATE", "EXIT", "TOOK", "RANKS", "CREATED", "EXECUTOR", "NAME")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,4 +56,4 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
         end = job["ended"] or clock.rfc3339(clock.now())
         took = clock.duration(clock.seconds_between(job["started"], end))
     points = f"{len(job['tasks'])} x {ranks // len(job['tasks'])}" if job["tasks"] else str(ranks)
-    return job["id"], job["name"], job["executor"], points, job["state"], told, created, took
+    return job["id"], job["state"], told, took, points, created, job["executor"], job["name"]

@@ -31,10 +31,26 @@ def plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     >>> plain(("JOB", "STATE"), [("a", "running")])
     ['JOB  STATE', 'a    running']
     """
-    table = [tuple(columns), *(tuple(row) for row in rows)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
-    padded = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
-    return [line.rstrip() for line in padded]
+    widths = _widths(columns, rows)
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in (columns, *rows)
+    ]
+    return [line.rstrip() for line in lines]
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+
+
+def fitting(widths: Sequence[int], room: int) -> int:
+    """Return how many columns, from the left and two spaces apart, fit into a width; at least one.
+
+    >>> fitting([10, 10, 10], 30)
+    2
+    """
+    fits = [n for n in range(1, len(widths) + 1) if sum(widths[:n]) + 2 * (n - 1) <= room]
+    return max(fits, default=1)
 
 
 def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -42,7 +58,12 @@ def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    console = Console(highlight=False)
+    widths = _widths(columns, rows)
+    n = fitting(widths, console.width)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column, width in zip(columns[:n], widths, strict=False):
+        table.add_column(column, no_wrap=True, min_width=width)
     for row in rows:
-        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
-    Console(highlight=False).print(table)
+        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row[:n]))
+    console.print(table, crop=False, width=max(console.width, widths[0] + 2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from jobkit.cli import talk
 from jobkit.errors import Exit, SubmitError, complaint
-from jobkit.jobs import cancel, clock, exits, files, folder, follow, interrupts, junit, record, watch
+from jobkit.jobs import cancel, clock, exits, folder, follow, interrupts, junit, record, watch
 from jobkit.jobs.find import Found
 from jobkit.jobs.record import ENDED, LOST, SUCCEEDED, Record, TaskRecord
 
@@ -163,12 +162,6 @@ def _write_junit(path: str | None, jobs: list[Found], records: list[Record]) -> 
         return
     data = junit.report([(found.base, known) for found, known in zip(jobs, records, strict=True)])
     try:
-        files.replace(Path(path).absolute(), data, 0o666 & ~_umask())
+        Path(path).write_bytes(data)  # in place: it may be /dev/stdout
     except OSError as error:
         raise SubmitError(complaint(f"--junit {path}", f"cannot be written: {error.strerror}")) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -80,7 +80,9 @@ def boot_id() -> str:
 
 def _start(pid: int) -> str | None:
     if sys.platform == "darwin":
-        return _output("ps", "-o", "lstart=", "-p", str(pid)) or None
+        # 'Ss   Sun Nov 22 10:15:30 2026'
+        state, _, start = _output("ps", "-o", "stat=,lstart=", "-p", str(pid)).partition(" ")
+        return None if state[:1] in ("Z", "") else start.strip()
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):

@@ -19,7 +19,7 @@ TRUE = "run: 'true'\nbackend: none\n"
 def test_no_jobs_are_an_empty_table_and_an_empty_list(jobkit: Jobkit, jobkit_home: Path) -> None:
     done = jobkit("list")
     assert done.status == 0
-    assert done.out.split() == ["JOB", "NAME", "EXECUTOR", "RANKS", "STATE", "EXIT", "CREATED", "TOOK"]
+    assert done.out.split() == ["JOB", "STATE", "EXIT", "TOOK", "RANKS", "CREATED", "EXECUTOR", "NAME"]
     assert jobkit("list", "--json").json == []
     assert not jobkit_home.exists()
 
@@ -31,8 +31,9 @@ def test_jobs_are_listed_in_the_order_of_their_creation(jobkit: Jobkit, spec: Sp
     )
     rows = [line.split() for line in jobkit("list").out.splitlines()[1:]]
     assert [row[0] for row in rows] == ["z", "a"]
-    assert rows[0][3:5] == ["1", "succeeded"]
-    assert rows[1][3:9] == ["2", "x", "1", "failed", "exit", "7"]
+    assert rows[0][1:4] == ["succeeded", "exit", "0"]
+    assert rows[1][1:4] == ["failed", "exit", "7"]
+    assert rows[1][5:8] == ["2", "x", "1"]
     listed = jobkit("list", "--json").json
     assert [job["state"] for job in listed] == ["succeeded", "failed"]
     assert listed[1] == jobkit("status", "a", "--json").json

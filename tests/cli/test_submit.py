@@ -109,6 +109,13 @@ def test_a_report_is_written_for_the_machines_that_read_junit(jobkit: Jobkit, sp
     assert failure.text == "why"
 
 
+def test_a_report_can_go_to_a_pipe(started: Started, spec: Spec) -> None:
+    one = started("submit", spec(TRUE), "--junit", "/dev/stdout", "--id", "a")
+    out, _ = one.communicate(timeout=60)
+    assert one.returncode == 0
+    assert ElementTree.fromstring(out.partition("\n")[2]).get("tests") == "1"
+
+
 def test_a_report_that_cannot_be_written_is_told(jobkit: Jobkit, spec: Spec) -> None:
     done = jobkit("submit", spec(TRUE), "--junit", "nowhere/report.xml")
     assert done.status == 125

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
@@ -37,3 +38,19 @@ def test_a_terminal_gets_the_same_words_with_colours_but_not_with_no_color(
 def test_json_keeps_letters_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     tables.print_json({"name": "é"})
     assert capsys.readouterr().out == '{\n  "name": "é"\n}\n'
+
+
+def test_a_narrow_terminal_drops_columns_and_never_part_of_the_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "20")
+    tables.print_table(("JOB", "STATE"), [("20261122-112622-numpy-329e", "running")])
+    lines = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out).splitlines()
+    assert [line.strip() for line in lines] == ["JOB", "20261122-112622-numpy-329e"]
+
+
+@pytest.mark.parametrize(("room", "expected"), [(5, 1), (10, 1), (21, 1), (22, 2), (33, 2), (34, 3), (99, 3)])
+def test_as_many_columns_are_shown_as_fit(room: int, expected: int) -> None:
+    assert tables.fitting([10, 10, 10], room) == expected
