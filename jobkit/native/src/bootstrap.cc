@@ -366,7 +366,9 @@ Wiring Meeting::gang() {
     for (uint32_t channel = 0; channel < n_channels(); channel++) call(p, channel, addresses_of(p), false);
   }
   run([&] { return have_all(others); }, [&] { return complain_of(others); });
-  for (auto& row : direct_) std::fill(row.begin(), row.end(), 1);
+  for (int p = 0; p < size_; p++) {
+    for (int q = 0; q < size_; q++) direct_[p][q] = p != q;
+  }
   return wiring();
 }
 
@@ -551,7 +553,8 @@ Wiring Meeting::wiring() {
     wiring.control[p] = std::move(channels_[p][kControlChannel]);
     for (size_t i = 1; i < channels_[p].size(); i++) wiring.data[p].push_back(std::move(channels_[p][i]));
   }
-  say("connected with " + plural(size_ - 1, "rank") + foreigners());
+  size_t n_direct = std::count(direct_[rank_].begin(), direct_[rank_].end(), 1);
+  say("connected with " + plural(n_direct, "rank") + " of " + std::to_string(size_ - 1) + foreigners());
   return wiring;
 }
 

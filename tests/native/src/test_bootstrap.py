@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import json
 import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -366,3 +369,150 @@ def test_no_descriptor_is_left_behind(reserve_ports: Reserve, run_threads: RunTh
 def test_without_a_token_ranks_still_meet(reserve_ports: Reserve, run_threads: RunThreads) -> None:
     with reserve_ports(3) as ports:
         assert run_threads(hosts_of(ports), total, mode="hostfile", token=b"", job="") == [3.0] * 3
+
+
+BOTH_RINGS = """
+import json, sys
+import mlx.core as mx
+import numpy as np
+from jobkit.native import _core
+
+rank, hosts, order = int(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
+options = dict(job="j", epoch=0, token=b"", connect_timeout_s=30.0, timeout_s=30.0, heartbeat_s=1.0)
+
+
+def ours():
+    return _core.connect(rank, hosts, mode="hostfile", verbose=False, **options)
+
+
+def theirs():
+    return mx.distributed.init(strict=True, backend="ring")
+
+
+first = ours() if order == "ours first" else theirs()
+second = theirs() if order == "ours first" else ours()
+group = first if order == "ours first" else second
+data = np.ones(10, np.float32)
+group.all_reduce(0, data, data, 10, 11)
+total = mx.distributed.all_sum(mx.ones(10))
+mx.eval(total)
+print(float(data[0]), total[0].item())
+group.close()
+"""
+
+
+@pytest.mark.parametrize("order", ["ours first", "theirs first"])
+def test_mlx_s_own_ring_and_ours_live_in_one_process(
+    reserve_ports: Reserve, tmp_path: Path, order: str
+) -> None:
+    pytest.importorskip("mlx.core", reason="mlx is not installed")
+    n = 3
+    with reserve_ports(n) as ports:
+        hosts = json.dumps(hosts_of(ports))
+        hostfile = tmp_path / "hosts.json"
+        hostfile.write_text(hosts)
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, "-c", BOTH_RINGS, str(rank), hosts, order],
+                env=os.environ | {"MLX_RANK": str(rank), "MLX_HOSTFILE": str(hostfile)},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(n)
+        ]
+        try:
+            assert [rank.communicate(timeout=60)[0] for rank in ranks] == ["3.0 3.0\n"] * n
+        finally:
+            for rank in ranks:
+                rank.kill()
+                rank.wait()
+
+
+NEIGHBOURS = """
+import importlib.util, json, sys
+import numpy as np
+from jobkit.native import _core
+
+rank, hosts = int(sys.argv[1]), json.loads(sys.argv[2])
+options = dict(job="j", epoch=0, token=b"t", connect_timeout_s=30.0, timeout_s=30.0, heartbeat_s=1.0)
+group = _core.connect(rank, hosts, mode="hostfile", verbose=False, **options)
+assert group.topology()["kind"] == "neighbours", group.topology()
+spec = importlib.util.spec_from_file_location("core", sys.argv[3])
+core = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(core)
+for count in (0, 1, 7, 1024, 300_000):
+    core.every_operation(count)(group)
+try:
+    group.send(np.ones(1, np.float32), 1, 11, (rank + 2) % 4)
+except RuntimeError as error:
+    assert "it cannot be reached directly" in str(error)
+group.barrier()
+if rank == 2:
+    import os
+    os._exit(0)
+try:
+    group.barrier()
+except RuntimeError as error:
+    print(error)
+"""
+
+
+@contextlib.contextmanager
+def cabled_ring(n: int) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Make n network namespaces in a ring, a /30 per cable, no routes: their names and the address list."""
+    name = f"jk{os.getpid() % 10000}"
+    spaces = [f"{name}-{rank}" for rank in range(n)]
+
+    def ip(*words: str) -> None:
+        subprocess.run(["ip", *words], check=True, capture_output=True)
+
+    with contextlib.ExitStack() as undo:
+        for space in spaces:
+            ip("netns", "add", space)
+            undo.callback(ip, "netns", "del", space)
+        for rank, space in enumerate(spaces):
+            after, near, far = spaces[(rank + 1) % n], f"{name}a{rank}", f"{name}b{rank}"
+            ip("link", "add", near, "netns", space, "type", "veth", "peer", "name", far, "netns", after)
+            ip("-n", space, "addr", "add", f"10.77.{rank}.1/30", "dev", near)
+            ip("-n", after, "addr", "add", f"10.77.{rank}.2/30", "dev", far)
+            ip("-n", space, "link", "set", near, "up")
+            ip("-n", after, "link", "set", far, "up")
+        yield spaces, [[f"10.77.{(rank - 1) % n}.2:5000"] for rank in range(n)]
+
+
+def test_where_only_neighbours_reach_each_other_collectives_go_round() -> None:
+    with contextlib.ExitStack() as stack:
+        try:
+            spaces, hosts = stack.enter_context(cabled_ring(4))
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no network namespaces here: {error}")
+        core = str(Path(__file__).with_name("test_core.py"))
+        ranks = [
+            subprocess.Popen(
+                [
+                    "ip",
+                    "netns",
+                    "exec",
+                    space,
+                    sys.executable,
+                    "-c",
+                    NEIGHBOURS,
+                    str(rank),
+                    json.dumps(hosts),
+                    core,
+                ],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for rank, space in enumerate(spaces)
+        ]
+        try:
+            said = [program.communicate(timeout=60)[0] for program in programs]
+        finally:
+            for program in programs:
+                program.kill()
+                program.wait()
+    for rank in (0, 1, 3):
+        assert f"[ring] rank {rank} of 4: barrier " in said[rank]
+        assert "rank 2 (" in said[rank]
+        assert "is gone" in said[rank]
