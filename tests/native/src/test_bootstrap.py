@@ -487,7 +487,7 @@ def test_where_only_neighbours_reach_each_other_collectives_go_round() -> None:
         except (OSError, subprocess.CalledProcessError) as error:
             pytest.skip(f"no network namespaces here: {error}")
         core = str(Path(__file__).with_name("test_core.py"))
-        ranks = [
+        programs = [
             subprocess.Popen(
                 [
                     "ip",
