@@ -41,6 +41,12 @@ def report_state(known: Record) -> None:
     talk.say(f"{known.id}: {known.state}{attempt}{points}{reason}")
 
 
+def report_unless_good(known: Record) -> None:
+    """Say what state a job is in, but let the program that succeeded have the last word."""
+    if known.state != SUCCEEDED:
+        report_state(known)
+
+
 def emit_state(known: Record) -> None:
     """Print a job's state as an event."""
     emit("state", id=known.id, state=known.state, reason=known.reason, attempt=known.attempt)
@@ -122,7 +128,8 @@ def to_the_end(
         junit_file: Where a report is written.
     """
     pump = followers(as_json=as_json) if with_output else (lambda *_: None)
-    records = watch.until_ended(jobs, on_change=emit_state if as_json else report_state, on_look=pump)
+    tell = emit_state if as_json else report_unless_good if with_output else report_state
+    records = watch.until_ended(jobs, on_change=tell, on_look=pump)
     for found, known in zip(jobs, records, strict=True):
         if as_json:
             emit("ended", **record.status_json(known))

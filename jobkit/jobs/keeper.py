@@ -19,16 +19,14 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from jobkit.agent.client import Agent
 from jobkit.agent.events import Done, Event, Exited, Lost, Problem, RankExit, Started
-from jobkit.agent.request import Request
 from jobkit.errors import Exit, JobkitError, SpecError
 from jobkit.jobs import (
     clock,
-    environment,
     exits,
     find,
     folder,
@@ -39,6 +37,7 @@ from jobkit.jobs import (
     secret_file,
     truth,
 )
+from jobkit.jobs.attempt import Attempt, due, requested
 from jobkit.jobs.record import (
     CANCELLED,
     ENDED,
@@ -66,30 +65,6 @@ _GRACE_S = 5.0
 _PATIENCE_S = 10.0
 # How long the end of a job is tried to be written to a full disk.
 _LAST_WRITE_S = 60.0
-
-
-@dataclass(eq=False)
-class Attempt:
-    """One attempt of a task, while it runs.
-
-    Attributes:
-        task: Its index in the plan.
-        limit: When the time limit is reached (monotonic seconds), None without one.
-        warn: When the program gets its signal, None without one or when it has been sent.
-        verdict: The state that was decided for it before it ended: timeout or cancelled.
-        reason: Why, in words.
-        given_up: When an agent that was told to end its ranks is given up, None before that.
-        problem: Why it could not be started, or what else went wrong beside the program.
-    """
-
-    task: int
-    agent: Agent
-    limit: float | None
-    warn: float | None
-    verdict: str | None = None
-    reason: str | None = None
-    given_up: float | None = None
-    problem: Problem | None = None
 
 
 class Keeper:
@@ -182,49 +157,17 @@ class Keeper:
             index, state=STARTING, reason=None, attempt=number, ranks=ranks, started=known.started or now
         )
         self.save()
+        task = self.plan.tasks[index]
+        request = requested(self.plan, task, self.record.id, number, self.run_dir, self.environ, self.secrets)
         try:
-            agent = Agent.start(self.request(index, number), python=self.plan.python)
+            agent = Agent.start(request, python=self.plan.python)
         except (JobkitError, OSError) as error:
             self.end_task(index, FAILED, exits.NOT_STARTED, str(error))
             return
-        start = time.monotonic()
-        limit = None if self.plan.time_s is None else start + self.plan.time_s
-        warn = None
-        if limit is not None and self.plan.signal is not None:
-            warn = max(start, limit - self.plan.signal.before_s)
-        attempt = Attempt(index, agent, limit, warn)
-        self.running.append(attempt)
-        self.selector.register(agent.fileno(), selectors.EVENT_READ, attempt)
+        begun = Attempt(index, agent, *due(self.plan, time.monotonic()))
+        self.running.append(begun)
+        self.selector.register(agent.fileno(), selectors.EVENT_READ, begun)
         self.set_task(index, agent=process.identify(agent.pid))
-
-    def request(self, index: int, number: int) -> Request:
-        """Return what the agent is asked to do for an attempt of a task."""
-        plan, task = self.plan, self.plan.tasks[index]
-        forward = {name: self.environ[name] for name in plan.forward}
-        return Request(
-            job=_job_id(self.record, task.point),
-            name=task.name,
-            attempt=number,
-            run_dir=str(folder.task_folder(self.run_dir, task.point)),
-            output="files",
-            first_rank=0,
-            local_size=plan.ranks,
-            size=plan.ranks,
-            node=0,
-            nodes=1,
-            command=task.command,
-            backend=plan.backend,
-            connections_per_ip=plan.connections_per_ip,
-            python=plan.python,
-            workdir=str(self.run_dir / folder.SNAPSHOT) if plan.snapshot else plan.workdir,
-            environ=environment.of_ranks(self.environ, inherit=plan.inherit),
-            setup=plan.setup,
-            overlay=environment.overlay(forward, task.env, self.secrets),
-            stdin="none",
-            ports=plan.ports,
-            subnet=plan.subnet,
-            terminal=None,
-        )
 
     def hear(self, attempt: Attempt) -> None:
         """Take note of what an agent reports."""
@@ -245,7 +188,7 @@ class Keeper:
             self.conclude(attempt, event)
         elif isinstance(event, Lost):
             state, reason = attempt.verdict or LOST, attempt.reason or event.message
-            orphans.end(folder.task_folder(self.run_dir, self.plan.tasks[attempt.task].point))
+            self._give_up(attempt)
             self.conclude_as(attempt, state, _BY_STATE[state], reason)
 
     def _started(self, attempt: Attempt, event: Started) -> None:
@@ -313,6 +256,10 @@ class Keeper:
         self._let_go(attempt)
         self.end_task(attempt.task, state, exit_, reason, failed=failed)
 
+    def _give_up(self, attempt: Attempt) -> None:
+        """End what an agent that is gone, or hangs, has left."""
+        orphans.end(folder.task_folder(self.run_dir, self.plan.tasks[attempt.task].point))
+
     def _let_go(self, attempt: Attempt) -> None:
         self.selector.unregister(attempt.agent.fileno())
         attempt.agent.close()
@@ -334,6 +281,7 @@ class Keeper:
         now = time.monotonic()
         for attempt in list(self.running):
             if attempt.given_up is not None and now >= attempt.given_up:
+                self._give_up(attempt)
                 self.conclude(attempt, Done(None, int(Exit.NOT_STARTED)))
             elif attempt.limit is not None and now >= attempt.limit and attempt.verdict is None:
                 limit = clock.duration(self.plan.time_s or 0)
@@ -403,10 +351,6 @@ class Keeper:
 
 
 _BY_STATE = {TIMEOUT: exits.TIME_LIMIT, CANCELLED: exits.CANCELLED, LOST: exits.LOST}
-
-
-def _job_id(known: Record, point: str | None) -> str:
-    return known.id if point is None else f"{known.id}/{point}"
 
 
 def _with_rank(task: TaskRecord, rank: int, changes: Mapping[str, object]) -> tuple[record.RankRecord, ...]:

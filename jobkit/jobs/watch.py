@@ -48,18 +48,19 @@ def until_ended(
             if found in seen and seen[found].state in ENDED:
                 continue
             now = look(found)
-            if found not in seen or _differs(seen[found], now):
-                on_change(now)
+            changed = found not in seen or _face(seen[found]) != _face(now)
             seen[found] = now
-            on_look(found, now)
+            # What a job wrote last is passed on before its end is told.
+            if now.state in ENDED:
+                on_look(found, now)
+            if changed:
+                on_change(now)
+            if now.state not in ENDED:
+                on_look(found, now)
         late = deadline_s is not None and time.monotonic() - start > deadline_s
         if late or all(known.state in ENDED for known in seen.values()):
             return [seen[found] for found in jobs]
         time.sleep(POLL_S)
-
-
-def _differs(before: Record, now: Record) -> bool:
-    return _face(before) != _face(now)
 
 
 def _face(known: Record) -> tuple[object, ...]:
