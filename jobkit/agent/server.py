@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from jobkit.agent import ranks, record, room, wire
@@ -86,6 +87,7 @@ class Server:
         self._handed_out = False
         self._gang_timeout_s = _GANG_TIMEOUT_S
         self._look_at = 0.0
+        self._term = False
         os.set_blocking(ends.lease, False)
         self._loop.register(ends.lease, selectors.EVENT_READ, self._from_launcher)
         self._loop.register(ends.from_sentinel, selectors.EVENT_READ, self._sentinel_gone)
@@ -114,6 +116,9 @@ class Server:
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
     def _on_time(self) -> None:
+        if self._term:
+            self._term = False
+            self._terminate(self.request.grace_s)
         if self.ending is None and self.deadline is not None and time.monotonic() >= self.deadline:
             self._deadline_passed()
 
@@ -201,7 +206,7 @@ class Server:
             )
             return
         if self._is_gang():
-            self._gang_timeout_s = float(environ.get("JOBKIT_GANG_TIMEOUT_S") or _GANG_TIMEOUT_S)
+            self._gang_timeout_s = _seconds(environ.get("JOBKIT_GANG_TIMEOUT_S", ""), _GANG_TIMEOUT_S)
             self.deadline = time.monotonic() + self._gang_timeout_s
 
     def _is_gang(self) -> bool:
@@ -383,13 +388,17 @@ class Server:
         for end in (ours, wake):
             end.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: self._terminate(self.request.grace_s))
+        signal.signal(signal.SIGTERM, self._note_term)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         self._wake = wake
         self._loop.register(ours, selectors.EVENT_READ, lambda: ours.recv(4096))
         return ours
+
+    def _note_term(self, _number: int, _frame: FrameType | None) -> None:
+        """Leave it to the loop, which every signal wakes."""
+        self._term = True
 
     def _collect(self, exited: list[int]) -> None:
         """Take note of the ranks that have ended, in the order of their ends."""
@@ -500,6 +509,14 @@ class Server:
             return
         groups = [rank.pid for rank in self.ranks.values()]
         self.ending = Ending(lambda: members(self.request.job, groups, str(self.run_dir)), grace_s)
+
+
+def _seconds(text: str, default: float) -> float:
+    """Return a number of seconds, the default for none; a setting that is no number is taken for none."""
+    try:
+        return float(text)
+    except ValueError:
+        return default
 
 
 def _shim_died(ended: RankExit) -> str:

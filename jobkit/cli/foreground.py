@@ -6,7 +6,6 @@ import contextlib
 import os
 import select
 import signal
-import sys
 import time
 from collections import deque
 from types import FrameType
@@ -37,6 +36,7 @@ class Foreground:
         self._done: Done | Lost | None = None
         self._stdin_open = request.stdin != "none"
         self._broken = False
+        self._explained = False
 
     def run(self, python: str) -> int:
         """Start the ranks and stay until all have ended; returns the exit status."""
@@ -91,6 +91,7 @@ class Foreground:
         elif isinstance(event, Exited):
             self._exits.append(event.exit)
         elif isinstance(event, Problem):
+            self._explained = self._explained or bool(event.status)
             (talk.error if event.status else talk.warn)(event.message)
         elif isinstance(event, Done | Lost):
             self._done = event
@@ -118,7 +119,7 @@ class Foreground:
     def _reader_gone(self, agent: Agent) -> None:
         """Nobody reads the output any more (`jobkit launch … | head`): the job ends, as a program would."""
         self._broken, self._queued = True, 0
-        self._asked_to_end = self._asked_to_end or signal.SIGPIPE
+        self._asked_to_end, self._explained = self._asked_to_end or signal.SIGPIPE, True
         agent.terminate()
 
     def _read_stdin(self, agent: Agent) -> None:
@@ -142,12 +143,12 @@ class Foreground:
         elif self._asked_to_end is not None:
             agent.terminate(0.0)
         elif number == signal.SIGINT:
-            self._asked_to_end = number
+            self._asked_to_end, self._explained = number, True
             self._end_at = time.monotonic() + self._request.grace_s
             talk.say("jobkit: interrupting the ranks; ^C again kills them")
             agent.signal("INT")
         else:
-            self._asked_to_end = number
+            self._asked_to_end, self._explained = number, True
             agent.terminate()
 
     def _suspend(self, agent: Agent) -> None:
@@ -166,7 +167,7 @@ class Foreground:
     def _summary(self) -> None:
         if isinstance(self._done, Lost):
             talk.error(self._done.message)
-        elif self._done is not None and self._done.first is not None and self._asked_to_end is None:
+        elif self._done is not None and self._done.first is not None and not self._explained:
             talk.error(describe(self._done.first, self._request.size))
         if self._table:
             talk.say(table(self._exits))
@@ -208,15 +209,15 @@ def _row(ended: RankExit) -> tuple[str, ...]:
 def _prefixes(size: int, label: bool) -> dict[int, dict[int, bytes]]:
     """On a terminal each line of several ranks begins with its rank; in a pipe only if asked."""
     shown = {}
-    for stream, file in ((1, sys.stdout), (2, sys.stderr)):
-        terminal = file.isatty()
+    for stream in (1, 2):
+        terminal = os.isatty(stream)
         if label or (terminal and size > 1):
             shown[stream] = prefixes(size, coloured=terminal and not os.environ.get("NO_COLOR"))
     return shown
 
 
 def _one_screen() -> bool:
-    return sys.stdout.isatty() and sys.stderr.isatty()
+    return os.isatty(1) and os.isatty(2)
 
 
 class _Signals:

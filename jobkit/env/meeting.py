@@ -45,15 +45,19 @@ def meet(
     link: AgentLink,
 ) -> Translation:
     chosen = settings(environ)
-    held = hold(placement, chosen)
+    held = hold(placement, chosen, has_gpu=bool(visible_devices(environ, device_nodes())))
     table = link.meet(report(environ, placement, chosen, held))
     names_ = backends.resolve(wanted, table.reports)
     _release_unused(held, names_, table)
     return translate.together(placement, identity, table, names_, _device(environ, placement, chosen, names_))
 
 
-def hold(placement: Placement, chosen: Settings) -> Held:
-    """Reserve every port that some backend may need; what the one chosen does not need is given back."""
+def hold(placement: Placement, chosen: Settings, *, has_gpu: bool) -> Held:
+    """Reserve every port that some backend may need; what the one chosen does not need is given back.
+
+    Raises:
+        LaunchError: There are not enough.
+    """
     first = placement.rank == 0
     return Held(
         tuple(
@@ -62,7 +66,9 @@ def hold(placement: Placement, chosen: Settings) -> Held:
         ),
         ports.reserve(EVERY_ADDRESS, REUSEPORT, chosen.ports),
         ports.reserve(EVERY_ADDRESS, REUSEADDR, chosen.ports) if first else None,
-        ports.reserve(EVERY_ADDRESS, REUSEADDR, _only(chosen.nccl_port) or chosen.ports) if first else None,
+        ports.reserve(EVERY_ADDRESS, REUSEADDR, _only(chosen.nccl_port) or chosen.ports)
+        if first and has_gpu
+        else None,
         ports.reserve(EVERY_ADDRESS, REUSEPORT, chosen.ports) if first else None,
     )
 

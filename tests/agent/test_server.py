@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -53,6 +54,35 @@ def test_the_first_failure_gives_the_status_and_ends_the_others(make_request: Ma
 def test_a_signal_gives_128_and_its_number(make_request: Make, run_agent: Run) -> None:
     ran = run_agent(make_request("sh", "-c", "kill -SEGV $$", ranks=1))
     assert (ran.done.status, ran.done.first.signal, ran.done.first.reason) == (139, "SIGSEGV", "signal")
+
+
+def test_the_first_in_time_counts_even_if_both_ended_unseen(
+    make_request: Make, listen: Callable[..., Any], wait: Callable[..., Any], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    # Rank 0 ends soon after rank 1, whose end closes the pipe (a little before it counts as ended).
+    program = """
+    if [ $JOBKIT_RANK = 1 ]; then exec 5> fifo; read _; exit 7; fi
+    exec 6< fifo; echo up; read _ <&6; sleep 0.05; : > ended; exit 9"""
+    request = make_request("sh", "-c", program, ranks=2, stdin="1")
+    with Agent.start(request) as agent:
+        listen(agent, lambda events: any(isinstance(e, Output) for e in events))
+        process = int(Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()[0])
+        agent.end_stdin()
+        os.kill(process, signal.SIGSTOP)
+        seen = wait(lambda: (tmp_path / "ended").exists(), 1.0)
+        os.kill(process, signal.SIGCONT)
+        done = listen(agent)[-1]
+    assert (done.first.rank, done.status) == (1, 7), f"ended while the agent slept: {seen}"
+
+
+def test_ports_that_are_all_taken_are_125(make_request: Make, run_agent: Run) -> None:
+    with socket.socket() as one:
+        one.bind(("0.0.0.0", 0))
+        port = one.getsockname()[1]
+        ran = run_agent(make_request("true", ranks=2, ports=(port, port)))
+    assert ran.done.status == 125
+    assert f"network.ports: every port {port}-{port} of " in ran.of(Problem)[0].message
 
 
 def test_a_rank_deaf_to_term_is_killed_after_the_grace(make_request: Make, run_agent: Run) -> None:
@@ -208,7 +238,9 @@ def test_what_the_agent_hands_down_is_gone_in_the_program(make_request: Make, ru
 
 
 def test_a_terminal_is_told_to_the_ranks(make_request: Make, run_agent: Run) -> None:
-    ran = run_agent(make_request("sh", "-c", "echo $COLUMNS $LINES $FORCE_COLOR", terminal=(100, 30)))
+    ran = run_agent(
+        make_request("sh", "-c", "echo $COLUMNS $LINES $FORCE_COLOR", terminal=(100, 30), environ={})
+    )
     assert ran.output() == b"100 30 1\n"
 
 

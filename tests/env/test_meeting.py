@@ -32,14 +32,14 @@ def give_back(held: Held) -> None:
 
 
 def test_rank_0_holds_the_meeting_points_of_all() -> None:
-    first, second = hold(FIRST, SETTINGS), hold(SECOND, SETTINGS)
+    first, second = hold(FIRST, SETTINGS, has_gpu=True), hold(SECOND, SETTINGS, has_gpu=True)
     assert (len(held_ports(first)), len(held_ports(second))) == (5, 2)
     give_back(first)
     give_back(second)
 
 
 def test_several_connections_hold_several_ports() -> None:
-    held = hold(SECOND, Settings(None, None, 3, 0, False, ""))
+    held = hold(SECOND, Settings(None, None, 3, 0, False, ""), has_gpu=False)
     assert [len(row) for row in held.ring] == [3]
     give_back(held)
 
