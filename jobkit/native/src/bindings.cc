@@ -61,6 +61,16 @@ bool signal_arrived() {
   return PyErr_CheckSignals() != 0;
 }
 
+// A line for the program's log. A handler that raises cannot fail the operation that waits.
+void warn(const std::string& text) {
+  nb::gil_scoped_acquire gil;
+  try {
+    nb::module_::import_("logging").attr("getLogger")("jobkit.native").attr("warning")("%s", text);
+  } catch (nb::python_error& error) {
+    error.discard_as_unraisable("jobkit.native");
+  }
+}
+
 CallOptions options(double timeout_s) { return {timeout_s, signal_arrived}; }
 
 // Runs a call that may wait. An interrupt leaves Python's own exception behind: KeyboardInterrupt, usually.
@@ -242,7 +252,7 @@ std::unique_ptr<PyGroup> py_connect(int rank, const std::vector<std::vector<std:
                         verbose,
                         signal_arrived};
   return waiting([&] {
-    auto group = std::make_shared<Group>(Mesh::make(connect(wanted), verbose), timeout_s);
+    auto group = std::make_shared<Group>(Mesh::make(connect(wanted), warn), timeout_s);
     return std::make_unique<PyGroup>(std::move(group));
   });
 }

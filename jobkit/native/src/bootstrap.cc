@@ -218,8 +218,7 @@ bool Meeting::have_all(const std::vector<int>& peers) const {
   return std::all_of(peers.begin(), peers.end(), [&](int p) { return have(p); });
 }
 
-// --- the loop
-// -------------------------------------------------------------------------------------------------------
+// --- the loop ---
 
 void Meeting::run(const std::function<bool()>& finished, const std::function<std::string()>& complaint) {
   Moment checked = Clock::now();
@@ -353,8 +352,7 @@ std::string Meeting::complain_of(const std::vector<int>& peers) const {
   return "waited " + std::string(waited) + " for " + missing + problem + foreigners();
 }
 
-// --- gang
-// -----------------------------------------------------------------------------------------------------------
+// --- gang ---
 
 Wiring Meeting::gang() {
   listen_here(true);
@@ -372,8 +370,7 @@ Wiring Meeting::gang() {
   return wiring();
 }
 
-// --- hostfile
-// -------------------------------------------------------------------------------------------------------
+// --- hostfile ---
 
 Wiring Meeting::hostfile() {
   int right = (rank_ + 1) % size_, left = (rank_ + size_ - 1) % size_;
@@ -535,8 +532,7 @@ void Meeting::agree() {
   }
 }
 
-// --- the result
-// -----------------------------------------------------------------------------------------------------
+// --- the result ---
 
 Wiring Meeting::wiring() {
   Wiring wiring;

@@ -92,6 +92,20 @@ void Control::tell(const Failure& failure) {
 
 void Control::leave(const std::string& text) { send_all(control_frame(ControlKind::kLeave, text), kNobody); }
 
+void Control::ask(int peer) { send_one(peer, control_frame(ControlKind::kAsk, "")); }
+
+void Control::send_one(int index, const std::string& frame) {
+  bool all_out = true;
+  {
+    std::lock_guard lock(mutex_);
+    Peer& peer = peers_[index];
+    if (!peer.socket) return;
+    peer.out += frame;
+    all_out = write_out(peer);
+  }
+  if (!all_out) wake();
+}
+
 void Control::send_all(const std::string& frame, int except) {
   bool all_out = true;
   {
@@ -181,6 +195,10 @@ void Control::handle(int index, ControlKind kind, const std::string& body) {
   } else if (kind == ControlKind::kLeave) {
     peers_[index].left = true;
     observer_.left(index, body);
+  } else if (kind == ControlKind::kAsk) {
+    send_one(index, control_frame(ControlKind::kAnswer, observer_.doing()));
+  } else if (kind == ControlKind::kAnswer) {
+    observer_.answered(index, body);
   }
 }
 

@@ -34,6 +34,9 @@ class ControlObserver {
   virtual bool failed(const Failure& failure) = 0;
   // The peer leaves in an orderly way; `text` says when: "after all_sum #12".
   virtual void left(int peer, const std::string& text) = 0;
+  // What this rank is waiting in, for a peer that asks: see Mesh::doing.
+  virtual std::string doing() = 0;
+  virtual void answered(int peer, const std::string& doing) = 0;
   // The connection ended without a word.
   virtual void gone(int peer, const std::string& reason) = 0;
 
@@ -41,7 +44,7 @@ class ControlObserver {
   ~ControlObserver() = default;
 };
 
-enum class ControlKind : uint8_t { kTable = 1, kFailure = 2, kLeave = 3 };
+enum class ControlKind : uint8_t { kTable = 1, kFailure = 2, kLeave = 3, kAsk = 4, kAnswer = 5 };
 
 inline constexpr size_t kMaxControlBytes = 1 << 20;
 
@@ -61,6 +64,8 @@ class Control {
   // Any thread.
   void tell(const Failure& failure);
   void leave(const std::string& text);
+  // Asks a peer what it is doing; the answer comes to the observer.
+  void ask(int peer);
   // Waits until everything that was said is with the kernel.
   void flush(Deadline deadline);
 
@@ -72,6 +77,7 @@ class Control {
   };
 
   void run();
+  void send_one(int index, const std::string& frame);
   void send_all(const std::string& frame, int except);
   bool write_out(Peer& peer);
   void read_in(int index);

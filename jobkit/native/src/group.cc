@@ -17,6 +17,15 @@ constexpr size_t kPlans = 16;
 // Scratch that is kept between calls, so that its pages need not be touched anew.
 constexpr size_t kKeptScratch = 64 << 20;
 
+// A wait that is worth telling the others of, and how long one goes on before those it waits for are asked.
+constexpr auto kLongWait = milliseconds(200);
+constexpr double kPatienceSeconds = 60;
+
+Clock::duration patience(double timeout_s) {
+  double value = timeout_s > 0 ? std::min(timeout_s, kPatienceSeconds) : kPatienceSeconds;
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value));
+}
+
 std::string seconds(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.1f s", value);
@@ -38,10 +47,12 @@ class Group::Turn {
       throw Error(group.where() + name_of(call) + ": called while " + name_of(static_cast<Call>(other)) +
                   " runs in another thread; a group serves one thread at a time (split makes another)");
     }
-    timeout_s = options.timeout_s < 0 ? group.timeout_s_ : options.timeout_s;
-    deadline = Deadline::in(timeout_s);
+    is_strict = options.timeout_s >= 0;
+    timeout_s = is_strict ? options.timeout_s : group.timeout_s_;
+    if (is_strict) deadline = Deadline::in(timeout_s);
   }
   ~Turn() {
+    if (noted) group_.mesh_->forget(ticket);
     if (open) group_.mesh_->withdraw(ticket);
     group_.busy_with_ = kNobody;
   }
@@ -73,8 +84,12 @@ class Group::Turn {
  public:
   const Call call;
   const CallOptions& options;
+  const Moment started = Clock::now();
+  bool is_strict = false;  // the timeout holds whatever the others do
   double timeout_s = 0;
   Deadline deadline = Deadline::in(0);
+  bool noted = false;                       // others who ask are told of this wait
+  Moment look_again = started + kLongWait;  // when it is one, and then when to ask those that it waits for
   Ticket ticket;
   bool open = false;  // requests of the ticket are with the mesh
   uint64_t seen = 0;  // the mesh's health when this turn last looked around
@@ -87,8 +102,7 @@ class Group::Turn {
   double scale = 1.0;
 };
 
-// --- making groups
-// --------------------------------------------------------------------------------------------------
+// --- making groups ---
 
 namespace {
 
@@ -170,8 +184,7 @@ std::unique_ptr<Group> Group::split(std::optional<int> color, int key, const Cal
   return std::unique_ptr<Group>(new Group(*this, crc32c(origin, sizeof origin), std::move(members), rank));
 }
 
-// --- names
-// ----------------------------------------------------------------------------------------------------------
+// --- names ---
 
 int Group::group_rank(int rank) const {
   auto at = std::find(members_.begin(), members_.end(), rank);
@@ -193,8 +206,7 @@ std::string Group::where() const {
   return text + ": ";
 }
 
-// --- failing
-// --------------------------------------------------------------------------------------------------------
+// --- failing ---
 
 void Group::give_up(Turn& turn, const std::string& text, int culprit) {
   int own = mesh_->rank();
@@ -243,9 +255,56 @@ bool Group::look_around(Turn& turn) {
   return false;
 }
 
+void Group::expire(Turn& turn) {
+  std::string names;
+  std::vector<int> missing = mesh_->missing(turn.ticket);
+  for (int p : missing) {
+    names += (names.empty() ? "" : ", ") + name(p);
+    if (mesh_->n_kept(p) >= kMaxKept / 2) names += ", whose earlier messages nobody has asked for";
+  }
+  give_up(turn, "waited " + seconds(turn.timeout_s) + " for " + names,
+          missing.empty() ? kNobody : missing[0]);
+}
+
+// A wait has lasted until one of its moments: the deadline, the one when others may be told of it, or the one
+// when those that it waits for are asked.
+void Group::overdue(Turn& turn) {
+  if (turn.deadline.passed()) expire(turn);
+  if (!turn.noted) {
+    mesh_->note(turn.ticket, {context_, turn.call < Call::kSend ? turn.seq : 0, turn.label()});
+    turn.noted = true;
+    turn.look_again = turn.started + patience(turn.timeout_s);
+  } else {
+    if (!turn.is_strict) ask_around(turn);
+    turn.look_again = Clock::now() + patience(turn.timeout_s);
+  }
+}
+
+// Fails when the group's timeout is over for a peer that does not answer or is in another operation.
+void Group::ask_around(Turn& turn) {
+  std::vector<int> missing = mesh_->missing(turn.ticket);
+  std::vector<Answer> answers = mesh_->inquire(missing);
+  double waited = std::chrono::duration<double>(Clock::now() - turn.started).count();
+  std::string names;
+  for (size_t i = 0; i < missing.size(); i++) {
+    std::string state = answers[i].silent ? "does not answer" : "is alive and has not called it yet";
+    bool differs = answers[i].silent;
+    for (const LongWait& wait : answers[i].waits) {
+      bool same = turn.call < Call::kSend && wait.context == context_ && wait.seq == turn.seq;
+      state = same ? "waits in it too" : "waits in " + wait.text;
+      differs |= !same;
+    }
+    std::string text = "waited " + seconds(waited) + " for " + name(missing[i]) + ", which " + state;
+    if (differs && turn.timeout_s > 0 && waited >= turn.timeout_s) give_up(turn, text, missing[i]);
+    names += (names.empty() ? "" : "; ") + text;
+  }
+  if (!missing.empty()) mesh_->warn(where() + turn.label() + ": " + names);
+}
+
 void Group::finish(Turn& turn) {
   for (;;) {
-    switch (mesh_->wait(turn.ticket, turn.deadline, turn.options.interrupted, turn.seen)) {
+    Deadline next = Deadline::at(std::min(turn.deadline.moment(), turn.look_again));
+    switch (mesh_->wait(turn.ticket, next, turn.options.interrupted, turn.seen)) {
       case Outcome::kDone:
         turn.open = false;
         return;
@@ -255,16 +314,9 @@ void Group::finish(Turn& turn) {
           return;
         }
         break;
-      case Outcome::kDeadline: {
-        std::string names;
-        std::vector<int> missing = mesh_->missing(turn.ticket);
-        for (int p : missing) {
-          names += (names.empty() ? "" : ", ") + name(p);
-          if (mesh_->n_kept(p) >= kMaxKept / 2) names += ", whose earlier messages nobody has asked for";
-        }
-        give_up(turn, "waited " + seconds(turn.timeout_s) + " for " + names,
-                missing.empty() ? kNobody : missing[0]);
-      }
+      case Outcome::kDeadline:
+        overdue(turn);
+        break;
       case Outcome::kInterrupt: {
         std::string text = turn.label() + ": interrupted";
         mesh_->fail({mesh_->rank(), mesh_->rank(), mesh_->rank(), text});
@@ -274,8 +326,7 @@ void Group::finish(Turn& turn) {
   }
 }
 
-// --- collectives
-// ----------------------------------------------------------------------------------------------------
+// --- collectives ---
 
 const Plan& Group::plan_for(const Request& request) {
   for (CachedPlan& each : plans_) {
@@ -424,8 +475,7 @@ void Group::barrier(const CallOptions& options) {
   collective(Call::kBarrier, nullptr, nullptr, 0, Dtype::kUint8, 0, options);
 }
 
-// --- point to point
-// -------------------------------------------------------------------------------------------------
+// --- point to point ---
 
 void Group::check_peer(const char* what, int peer) const {
   if (peer < 0 || peer >= size() || peer == rank_) {

@@ -18,7 +18,10 @@
 namespace jobkit {
 
 struct CallOptions {
-  double timeout_s = -1;  // < 0: the group's own; 0: never
+  // >= 0: the call fails after so long (0: never), whatever the others do. < 0: the group's own, which
+  // applies to a peer that does not answer or is in another operation; one that is merely late is waited for,
+  // with a warning.
+  double timeout_s = -1;
   InterruptCheck interrupted;
 };
 
@@ -83,6 +86,9 @@ class Group {
                       Dtype dtype, int tag, const CallOptions& options);
   void add_point_to_point(Turn& turn, bool sends, void* data, uint64_t count, int peer, Dtype dtype, int tag);
   void finish(Turn& turn);
+  void overdue(Turn& turn);
+  void ask_around(Turn& turn);
+  [[noreturn]] void expire(Turn& turn);
   bool look_around(Turn& turn);
   [[noreturn]] void lose(Turn& turn, int peer);
   [[noreturn]] void differ(Turn& turn, const Active& active);

@@ -28,8 +28,7 @@ Link::Link(int peer, std::vector<Fd> sockets, LinkObserver& observer) : peer_(pe
   }
 }
 
-// --- requests
-// -------------------------------------------------------------------------------------------------------
+// --- requests ---
 
 void Link::post(Receive* receive) {
   receive->ticket->n_open++;
@@ -143,8 +142,7 @@ const Frame* Link::find_kept_mismatch(uint32_t context, uint32_t seq, const Sign
   return nullptr;
 }
 
-// --- receiving
-// ------------------------------------------------------------------------------------------------------
+// --- receiving ---
 
 Receive* Link::find_posted(const MessageKey& key) {
   for (Receive* each : posted_) {
@@ -284,8 +282,7 @@ bool Link::pump_receive() {
   return moved_;
 }
 
-// --- sending
-// --------------------------------------------------------------------------------------------------------
+// --- sending ---
 
 bool Link::wants_write() const {
   if (write_closed_) return false;
@@ -365,8 +362,7 @@ void Link::finish_writing() {
   pump_send();
 }
 
-// --- the end
-// --------------------------------------------------------------------------------------------------------
+// --- the end ---
 
 bool Link::all_ended() const {
   return std::all_of(channels_.begin(), channels_.end(), [](const Channel& c) { return c.ended; });

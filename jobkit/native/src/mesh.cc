@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <sstream>
 
 #include "process.h"
 
@@ -30,6 +31,9 @@ constexpr double kLeaveSeconds = 5;
 
 // How long the control connection of a peer may lag behind its data connections in telling that it ended.
 constexpr auto kVerdict = std::chrono::seconds(2);
+
+// How long a peer's control thread, which does nothing else, may take to answer.
+constexpr auto kAnswer = std::chrono::seconds(2);
 
 void pause_processor() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -58,21 +62,22 @@ class Mesh::Lock {
   Mesh& mesh_;
 };
 
-std::shared_ptr<Mesh> Mesh::make(Wiring wiring, bool verbose) {
-  return {new Mesh(std::move(wiring), verbose), [](Mesh* mesh) {
+std::shared_ptr<Mesh> Mesh::make(Wiring wiring, Warn warn) {
+  return {new Mesh(std::move(wiring), std::move(warn)), [](Mesh* mesh) {
             if (mesh->generation_ == process::generation()) delete mesh;
           }};
 }
 
-Mesh::Mesh(Wiring wiring, bool verbose)
+Mesh::Mesh(Wiring wiring, Warn warn)
     : rank_(wiring.rank),
       size_(wiring.size),
       identities_(std::move(wiring.identities)),
       direct_(std::move(wiring.direct)),
-      verbose_(verbose),
+      warn_(std::move(warn)),
       generation_(process::generation()),
       process_id_(::getpid()),
-      peers_(wiring.size) {
+      peers_(wiring.size),
+      answers_(wiring.size) {
   links_.resize(size_);
   bool all_direct = true;
   int n_here = 0;
@@ -93,8 +98,7 @@ Mesh::~Mesh() {
   control_.reset();
 }
 
-// --- collectives
-// ----------------------------------------------------------------------------------------------------
+// --- collectives ---
 
 void Mesh::join(uint32_t context, Active* active) {
   Lock lock(*this);
@@ -169,8 +173,7 @@ void Mesh::completed(Ticket* ticket) {
 
 void Mesh::closed(int) { changed(); }
 
-// --- moving data
-// ----------------------------------------------------------------------------------------------------
+// --- moving data ---
 
 bool Mesh::move(bool all) {
   bool moved = false;
@@ -325,8 +328,7 @@ size_t Mesh::n_kept(int peer) {
   return links_[peer] ? links_[peer]->n_kept() : 0;
 }
 
-// --- failures
-// -------------------------------------------------------------------------------------------------------
+// --- failures ---
 
 std::optional<Failure> Mesh::failure_of(const std::vector<int>& members) {
   std::lock_guard lock(news_mutex_);
@@ -393,8 +395,58 @@ void Mesh::gone(int peer, const std::string& reason) {
   news_.notify_all();
 }
 
-// --- leaving
-// --------------------------------------------------------------------------------------------------------
+// --- long waits ---
+
+void Mesh::note(const Ticket& ticket, const LongWait& wait) {
+  std::lock_guard lock(news_mutex_);
+  long_waits_[&ticket] = wait;
+}
+
+void Mesh::forget(const Ticket& ticket) {
+  std::lock_guard lock(news_mutex_);
+  long_waits_.erase(&ticket);
+}
+
+// A line for each wait: "CONTEXT SEQ TEXT".
+std::string Mesh::doing() {
+  std::lock_guard lock(news_mutex_);
+  std::string all;
+  for (auto& [unused, wait] : long_waits_) {
+    all += std::to_string(wait.context) + " " + std::to_string(wait.seq) + " " + wait.text + "\n";
+  }
+  return all;
+}
+
+void Mesh::answered(int peer, const std::string& doing) {
+  {
+    std::lock_guard lock(news_mutex_);
+    answers_[peer] = doing;
+  }
+  news_.notify_all();
+}
+
+std::vector<Answer> Mesh::inquire(const std::vector<int>& peers) {
+  std::unique_lock lock(news_mutex_);
+  for (int p : peers) answers_[p].reset();
+  lock.unlock();
+  for (int p : peers) control_->ask(p);
+  lock.lock();
+  news_.wait_for(lock, kAnswer, [&] {
+    return std::all_of(peers.begin(), peers.end(), [&](int p) { return answers_[p].has_value(); });
+  });
+  std::vector<Answer> answers(peers.size());
+  for (size_t i = 0; i < peers.size(); i++) {
+    if (!answers_[peers[i]]) continue;
+    answers[i].silent = false;
+    std::istringstream lines(*answers_[peers[i]]);
+    for (LongWait wait; lines >> wait.context >> wait.seq && std::getline(lines >> std::ws, wait.text);) {
+      answers[i].waits.push_back(wait);
+    }
+  }
+  return answers;
+}
+
+// --- leaving ---
 
 void Mesh::leave(const std::string& last_words) {
   if (left_.exchange(true) || size_ == 1) return;

@@ -44,6 +44,22 @@ struct Wiring {
 // Called every 50 ms at most while a thread waits, without any lock; true asks to interrupt the wait.
 using InterruptCheck = std::function<bool()>;
 
+// Given a line for the program's log, without any lock.
+using Warn = std::function<void(const std::string&)>;
+
+// A call that has waited for a while, as other ranks are told of it.
+struct LongWait {
+  uint32_t context = 0;
+  uint32_t seq = 0;  // 0: point to point
+  std::string text;  // "all_sum #12"
+};
+
+// What a peer said when it was asked; nothing while it computes.
+struct Answer {
+  bool silent = true;
+  std::vector<LongWait> waits;
+};
+
 enum class Outcome { kDone, kHealth, kDeadline, kInterrupt };
 
 // How many calls a group remembers, to name what it had called itself when a frame comes that no call wanted.
@@ -62,8 +78,8 @@ struct Active {
 class Mesh final : public LinkObserver, public ControlObserver {
  public:
   // In a child of fork the mesh is never taken apart: its locks and its thread stayed with the parent.
-  static std::shared_ptr<Mesh> make(Wiring wiring, bool verbose);
-  Mesh(Wiring wiring, bool verbose);
+  static std::shared_ptr<Mesh> make(Wiring wiring, Warn warn);
+  Mesh(Wiring wiring, Warn warn);
   ~Mesh();
 
   int rank() const { return rank_; }
@@ -72,7 +88,6 @@ class Mesh final : public LinkObserver, public ControlObserver {
   bool is_direct(int a, int b) const { return a == b || direct_[a][b]; }
   bool spins() const { return spins_; }
   size_t n_sockets(int peer) const { return links_[peer] ? links_[peer]->n_sockets() : 0; }
-  bool verbose() const { return verbose_; }
   uint32_t generation() const { return generation_; }
   int process_id() const { return process_id_; }
 
@@ -109,6 +124,15 @@ class Mesh final : public LinkObserver, public ControlObserver {
   // properly.
   std::pair<bool, std::string> verdict(int peer);
 
+  // Long waits: a rank that waits says so when it is asked, and asks those that it waits for.
+  void note(const Ticket& ticket, const LongWait& wait);
+  void forget(const Ticket& ticket);
+  // In the order of `peers`, each of which has a link.
+  std::vector<Answer> inquire(const std::vector<int>& peers);
+  void warn(const std::string& text) const {
+    if (warn_) warn_(text);
+  }
+
   // Says goodbye, gives what was sent time to arrive, and ends all connections. Later calls do nothing.
   void leave(const std::string& last_words);
   bool has_left() const { return left_.load(); }
@@ -121,6 +145,8 @@ class Mesh final : public LinkObserver, public ControlObserver {
   // ControlObserver: on the control thread.
   bool failed(const Failure& failure) override;
   void left(int peer, const std::string& text) override;
+  std::string doing() override;
+  void answered(int peer, const std::string& doing) override;
   void gone(int peer, const std::string& reason) override;
 
  private:
@@ -144,7 +170,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
   int rank_, size_;
   std::vector<Identity> identities_;
   std::vector<std::vector<uint8_t>> direct_;
-  bool verbose_;
+  Warn warn_;
   bool spins_ = false;
   uint32_t generation_;
   int process_id_;
@@ -165,6 +191,8 @@ class Mesh final : public LinkObserver, public ControlObserver {
   std::condition_variable news_;
   std::vector<Peer> peers_;
   std::vector<Failure> failures_;  // in the order in which they became known, one for each origin
+  std::map<const Ticket*, LongWait> long_waits_;
+  std::vector<std::optional<std::string>> answers_;  // [peer]
   std::atomic<uint64_t> health_{0};
   std::atomic<bool> left_{false};
 

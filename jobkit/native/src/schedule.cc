@@ -48,8 +48,7 @@ std::vector<Span> parts_of_all(const Request& r, uint64_t count, Span own) {
   return parts;
 }
 
-// --- a group of one
-// -------------------------------------------------------------------------------------------------
+// --- a group of one ---
 
 Plan local(const Request& r) {
   Plan plan;
@@ -61,8 +60,7 @@ Plan local(const Request& r) {
   return plan;
 }
 
-// --- all_reduce
-// -----------------------------------------------------------------------------------------------------
+// --- all_reduce ---
 
 Plan one_shot(const Request& r) {
   Plan plan;
@@ -160,8 +158,7 @@ Plan all_reduce(const Request& r, Schedule schedule) {
   return schedule == Schedule::kOneShot ? one_shot(r) : two_shot(r);
 }
 
-// --- reduce_scatter, all_gather
-// -------------------------------------------------------------------------------------
+// --- reduce_scatter, all_gather ---
 
 Plan reduce_scatter(const Request& r, Schedule schedule) {
   Plan plan;
@@ -193,8 +190,7 @@ Plan all_gather(const Request& r, Schedule schedule) {
   return plan;
 }
 
-// --- broadcast: the one buffer is both input and output
-// -------------------------------------------------------------
+// --- broadcast: the one buffer is both input and output ---
 
 // In round k the ranks that have the array, places 0 to 2^k - 1, give it to the rank 2^k places on.
 Plan tree_broadcast(const Request& r) {
@@ -257,8 +253,7 @@ Plan broadcast(const Request& r, Schedule schedule) {
   return schedule == Schedule::kTree ? tree_broadcast(r) : cut_broadcast(r);
 }
 
-// --- all_to_all, gather, scatter
-// ------------------------------------------------------------------------------------
+// --- all_to_all, gather, scatter ---
 
 // In step k the blocks that still have k or more hops to go move on by one, nearest destination first; the
 // first that arrives is for this rank, from the rank k before it.
@@ -376,8 +371,7 @@ Plan scatter(const Request& r, Schedule schedule) {
   return plan;
 }
 
-// --- barrier
-// --------------------------------------------------------------------------------------------------------
+// --- barrier ---
 
 // Dissemination: after round k each rank has heard, directly or not, of the 2^(k+1) - 1 ranks before it.
 Plan barrier(const Request& r, Schedule schedule) {

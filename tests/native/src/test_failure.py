@@ -348,3 +348,65 @@ def test_spawned_children_can_be_started_while_connected(threads: Threads) -> No
         all_sum(group)
 
     threads(2, program)
+
+
+def test_a_rank_that_is_merely_late_is_waited_for_with_a_warning(
+    threads: Threads, caplog: pytest.LogCaptureFixture
+) -> None:
+    def program(group: Any) -> None:
+        if group.rank == 1:
+            time.sleep(1.5)
+        all_sum(group)
+
+    threads(2, program, timeout_s=0.4)
+
+    assert "[ring] rank 0 of 2: all_sum #1: waited 0." in caplog.text
+    assert "which is alive and has not called it yet" in caplog.text
+
+
+def test_ranks_that_wait_in_different_operations_fail_after_the_group_s_timeout(threads: Threads) -> None:
+    def program(group: Any) -> str:
+        data = np.ones(1, np.float32)
+        if group.rank == 0:
+            return str(error_of(lambda: group.recv(data, 1, FLOAT32, 1, 0)))
+        return str(error_of(lambda: group.recv(data, 1, FLOAT32, 0, 0)))
+
+    texts = threads(2, program, timeout_s=1.0)
+    assert any("which waits in recv from rank" in text for text in texts)
+
+
+def stop_in_the_middle(group: Any, pipe: Any) -> str:
+    all_sum(group)
+    pipe.send("ready")
+    if group.rank == 1:
+        time.sleep(60)
+    all_sum(group)
+    return "no error"
+
+
+def test_a_stopped_rank_is_named_after_the_group_s_timeout(processes: Processes) -> None:
+    ranks = processes(3, stop_in_the_middle, timeout_s=1.0)
+    for rank in range(3):
+        ranks.receive(rank)
+
+    ranks.signal(1, signal.SIGSTOP)
+
+    for rank in (0, 2):
+        name, text, culprit = ranks.receive(rank)
+        assert (name, culprit) == ("Error", 1)
+        assert "for rank 1 (" in text
+        assert "which does not answer" in text
+
+
+def test_the_chain_of_waits_ends_at_the_rank_that_is_late(
+    threads: Threads, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a ring of sends rank 0 waits for rank 1, which is late itself: nobody fails."""
+
+    def program(group: Any) -> None:
+        if group.rank == 2:
+            time.sleep(1.5)
+        group.barrier()
+
+    threads(3, program, timeout_s=0.5)
+    assert "waits in it too" in caplog.text or "has not called it yet" in caplog.text
