@@ -37,7 +37,7 @@ def report_state(known: Record) -> None:
     done = sum(task.state in ENDED for task in known.tasks)
     points = f" ({done} of {len(known.tasks)} points ended)" if known.is_sweep else ""
     attempt = f" (attempt {known.attempt})" if known.attempt > 1 and not known.is_sweep else ""
-    reason = f": {known.reason}" if known.reason else ""
+    reason = f": {known.reason}" if known.reason and known.state not in ENDED else ""
     talk.say(f"{known.id}: {known.state}{attempt}{points}{reason}")
 
 
@@ -61,9 +61,7 @@ def report_failures(found: Found, known: Record) -> None:
 
 def _report_failure(found: Found, known: Record, task: TaskRecord) -> None:
     point = "" if task.point is None else f"/{task.point}"
-    told = exits.told(task.exit) if task.exit else task.state
-    why = f" ({task.reason})" if task.reason and task.reason != told else ""
-    talk.error(f"{known.id}{point} {task.state}: {told}{why}")
+    talk.error(f"{known.id}{point} {task.state}: {exits.explained(task)}")
     lines = junit.failed_lines(found.base, task)
     if lines and task.exit:
         talk.say(f"last lines of standard error of rank {task.exit.rank}:")

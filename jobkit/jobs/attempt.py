@@ -20,6 +20,7 @@ class Attempt:
     Attributes:
         task: Its index in the plan.
         agent: The agent that runs it.
+        log_start: Bytes in the keeper's log when it started.
         limit: When the time limit is reached (monotonic seconds), None without one.
         warn: When the program gets its signal, None without one or when it has been sent.
         verdict: The state that was decided for it before it ended: timeout or cancelled.
@@ -30,6 +31,7 @@ class Attempt:
 
     task: int
     agent: Agent
+    log_start: int
     limit: float | None
     warn: float | None
     verdict: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobkit.agent.events import RankExit
 from jobkit.errors import Exit
-from jobkit.jobs.record import JobExit
+from jobkit.jobs.record import JobExit, TaskRecord
 
 SUCCESS = JobExit(0)
 LOST = JobExit(int(Exit.NOT_STARTED), kind="lost")
@@ -49,3 +49,12 @@ def told(exit_: JobExit) -> str:
     if exit_.rank is None:
         return exit_.kind
     return f"rank {exit_.rank} on {exit_.host or 'this host'}: {exit_.kind}"
+
+
+def explained(task: TaskRecord) -> str:
+    """Return why a task did not succeed: its reason, and the kind of exit where that does not say so."""
+    told_ = told(task.exit) if task.exit else task.state
+    if task.reason is None or task.reason == told_:
+        return told_
+    kind_ = task.exit.kind if task.exit else task.state
+    return task.reason if kind_ in task.reason else f"{kind_}: {task.reason}"

@@ -191,12 +191,19 @@ class Follower:
         return f"[{'/'.join(words)}] ".encode()
 
 
-def last_lines(path: Path, count: int = 20, limit_bytes: int = 8192) -> list[str]:
-    """Return the last lines of a rank's file for people; empty when there is none."""
+def last_lines(path: Path, count: int = 20, limit_bytes: int = 8192, start: int = 0) -> list[str]:
+    """Return the last lines of a file for people; empty when there is none.
+
+    Args:
+        path: The file.
+        count: Lines at most.
+        limit_bytes: How much of its end is looked at.
+        start: Where in the file the lines begin at the earliest.
+    """
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(max(0, size - limit_bytes))
+            file.seek(max(start, size - limit_bytes))
             data = file.read(limit_bytes)
     except FileNotFoundError:
         return []

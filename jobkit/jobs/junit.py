@@ -63,13 +63,8 @@ def _case(suite: ElementTree.Element, run_dir: Path, known: Record, task: TaskRe
     )
     if task.state != SUCCEEDED:
         tag = "error" if task.state in (CANCELLED, LOST) else "failure"
-        element = ElementTree.SubElement(case, tag, type=task.state, message=_clean(_message(task)))
+        element = ElementTree.SubElement(case, tag, type=task.state, message=_clean(exits.explained(task)))
         element.text = _clean("\n".join(failed_lines(run_dir, task)))
-
-
-def _message(task: TaskRecord) -> str:
-    told = exits.told(task.exit) if task.exit else task.state
-    return told if task.reason in (None, told) else f"{told}: {task.reason}"
 
 
 def failed_lines(run_dir: Path, task: TaskRecord) -> list[str]:

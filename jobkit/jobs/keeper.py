@@ -30,6 +30,7 @@ from jobkit.jobs import (
     exits,
     find,
     folder,
+    follow,
     orphans,
     plan_file,
     process,
@@ -159,12 +160,13 @@ class Keeper:
         self.save()
         task = self.plan.tasks[index]
         request = requested(self.plan, task, self.record.id, number, self.run_dir, self.environ, self.secrets)
+        log_start = (self.run_dir / folder.LOG).stat().st_size
         try:
             agent = Agent.start(request, python=self.plan.python)
         except (JobkitError, OSError) as error:
             self.end_task(index, FAILED, exits.NOT_STARTED, str(error))
             return
-        begun = Attempt(index, agent, *due(self.plan, time.monotonic()))
+        begun = Attempt(index, agent, log_start, *due(self.plan, time.monotonic()))
         self.running.append(begun)
         self.selector.register(agent.fileno(), selectors.EVENT_READ, begun)
         self.set_task(index, agent=process.identify(agent.pid))
@@ -187,9 +189,20 @@ class Keeper:
         elif isinstance(event, Done):
             self.conclude(attempt, event)
         elif isinstance(event, Lost):
-            state, reason = attempt.verdict or LOST, attempt.reason or event.message
             self._give_up(attempt)
-            self.conclude_as(attempt, state, _BY_STATE[state], reason)
+            self._lost(attempt, event)
+
+    def _lost(self, attempt: Attempt, event: Lost) -> None:
+        """The agent is gone; its own last words, if there are any, are in the keeper's log."""
+        if attempt.verdict is not None:
+            self.conclude_as(attempt, attempt.verdict, _BY_STATE[attempt.verdict], attempt.reason)
+            return
+        words = follow.last_lines(self.run_dir / folder.LOG, 1, start=attempt.log_start)
+        reason = ": ".join([event.message, *words])
+        if any(rank.pid is not None for rank in self.record.tasks[attempt.task].ranks):
+            self.conclude_as(attempt, LOST, exits.LOST, reason)
+        else:
+            self.conclude_as(attempt, FAILED, exits.NOT_STARTED, reason)
 
     def _started(self, attempt: Attempt, event: Started) -> None:
         known = self.record.tasks[attempt.task]

@@ -49,6 +49,7 @@ def test_a_mistake_in_one_name_cancels_none(jobkit: Jobkit, spec: Spec) -> None:
     assert truth.look(find.one("a", os.environ).folder).state in ("starting", "running")
 
 
+@pytest.mark.slow
 def test_a_program_that_ignores_term_is_killed(jobkit: Jobkit, spec: Spec, work: Path, until: Until) -> None:
     text = f"run: [bash, -c, 'trap \"\" TERM; touch {work}/on; while :; do sleep 0.1; done']\nbackend: none\n"
     jobkit("submit", spec(text), "--id", "a")

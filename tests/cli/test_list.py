@@ -65,6 +65,7 @@ def test_a_link_to_a_folder_that_is_gone_is_shown_as_such(jobkit: Jobkit, spec: 
     assert jobkit("list", "--json").json == []
 
 
+@pytest.mark.slow
 def test_listing_while_jobs_come_and_go_never_fails(jobkit: Jobkit, spec: Spec, work: Path) -> None:
     name = spec(TRUE)
     stop = threading.Event()

@@ -274,6 +274,7 @@ def test_killing_the_waiting_command_leaves_the_job_to_its_keeper(
     assert jobkit("wait", "a").status == 7
 
 
+@pytest.mark.slow
 def test_a_submission_killed_at_any_moment_leaves_a_job_whose_state_is_true(
     started: Started, spec: Spec, until: Until, jobkit: Jobkit, jobkit_home: Path
 ) -> None:

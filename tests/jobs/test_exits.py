@@ -6,7 +6,7 @@ import pytest
 
 from jobkit.agent.events import RankExit
 from jobkit.jobs import exits
-from jobkit.jobs.record import JobExit
+from jobkit.jobs.record import JobExit, TaskRecord
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,19 @@ def test_statuses_are_those_of_the_contract() -> None:
         e.status for e in (exits.SUCCESS, exits.LOST, exits.NOT_STARTED, exits.TIME_LIMIT, exits.CANCELLED)
     ]
     assert statuses == [0, 125, 125, 124, 143]
+
+
+@pytest.mark.parametrize(
+    ("reason", "exit_", "expected"),
+    [
+        (None, JobExit(7, 1, "h", None, "exit 7"), "rank 1 on h: exit 7"),
+        ("rank 1 on h: exit 7", JobExit(7, 1, "h", None, "exit 7"), "rank 1 on h: exit 7"),
+        ("setup: line 2 failed", exits.NOT_STARTED, "could not start: setup: line 2 failed"),
+        ("its time limit of 1s was reached", exits.TIME_LIMIT, "its time limit of 1s was reached"),
+        ("its keeper was killed", exits.LOST, "lost: its keeper was killed"),
+        ("cancelled by its user", exits.CANCELLED, "cancelled by its user"),
+        ("no such thing", None, "failed: no such thing"),
+    ],
+)
+def test_a_failure_is_explained_once(reason: str | None, exit_: JobExit | None, expected: str) -> None:
+    assert exits.explained(TaskRecord(None, state="failed", reason=reason, exit=exit_)) == expected

@@ -97,6 +97,15 @@ def test_a_python_without_jobkit_is_told(start: Start, ended: End) -> None:
     assert "/nowhere/python" in str(known.reason)
 
 
+def test_a_python_that_lacks_jobkit_is_told(start: Start, ended: End, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho no module named jobkit >&2\nexit 1\n")
+    python.chmod(0o755)
+    known = ended(start(f"run: 'true'\npython: {python}\n"))
+    assert (known.state, known.exit and known.exit.kind) == ("failed", "could not start")
+    assert str(known.reason).endswith(": no module named jobkit")
+
+
 def test_ranks_find_setup_forward_env_and_secrets_in_this_order(start: Start, ended: End) -> None:
     text = (
         "run: bash -c 'echo $A $B $C $D $OUTSIDE'\nbackend: none\n"
