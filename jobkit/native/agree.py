@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -33,11 +32,10 @@ def assert_same(tree: Any, *, group: Group | None = None, timeout: float | None 
     found = leaves(tree)
     check_structure("assert_same", describe(found), group, timeout)
     hashes = np.array([_hash(_contents(leaf.value)) for leaf in found], np.uint64)
-    with _turn(group):
-        totals = collectives.all_gather(_number(hashes.tobytes()), group=group, timeout=timeout)
-        if (totals == totals[0]).all():
-            return
-        table = collectives.all_gather(hashes[None], group=group, timeout=timeout)
+    totals = collectives.all_gather(_number(hashes.tobytes()), group=group, timeout=timeout)
+    if (totals == totals[0]).all():
+        return
+    table = collectives.all_gather(hashes[None], group=group, timeout=timeout)
     column = int(np.argmax((table != table[0]).any(axis=0)))
     ranks = _others(table[:, column].tolist())
     expected = f"the bits of rank {group.size() - 1 if 0 in ranks else 0}"
@@ -58,11 +56,10 @@ def check_structure(name: str, lines: Sequence[str], group: Group, timeout: floa
             `name` is the operation's.
     """
     text = "\n".join(lines).encode()
-    with _turn(group):
-        hashes = collectives.all_gather(_number(text), group=group, timeout=timeout)
-        if (hashes == hashes[0]).all():
-            return
-        texts = [blob.decode().split("\n") for blob in all_gather_bytes(text, group, timeout)]
+    hashes = collectives.all_gather(_number(text), group=group, timeout=timeout)
+    if (hashes == hashes[0]).all():
+        return
+    texts = [blob.decode().split("\n") for blob in all_gather_bytes(text, group, timeout)]
     ranks = _others(["\n".join(other) for other in texts])
     good = next(rank for rank in range(group.size()) if rank not in ranks)
     got, expected = _first_difference(texts[ranks[0]], texts[good])
@@ -120,9 +117,3 @@ def _first_difference(left: list[str], right: list[str]) -> tuple[str, str]:
 
 def _named(ranks: list[int]) -> str:
     return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
-
-
-def _turn(group: Group) -> AbstractContextManager[Any]:
-    """Return what keeps these operations in order with those that MLX's streams still have to do."""
-    bridge = sys.modules.get("jobkit.native.mlx.groups")
-    return nullcontext() if bridge is None else bridge.turn(group)()

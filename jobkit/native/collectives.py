@@ -66,7 +66,8 @@ def all_gather(x: Any, *, group: Group | None = None, timeout: float | None = No
     if group.core is None:
         return _alone("all_gather", x, source, out)
     target = arrays.target("all_gather", source, _joined(source, group.size()), out)
-    group.core.all_gather(source.data, target.data, source.data.size, source.code, seconds(timeout))
+    with group.turn():
+        group.core.all_gather(source.data, target.data, source.data.size, source.code, seconds(timeout))
     return target.result()
 
 
@@ -87,7 +88,10 @@ def sum_scatter(
         return _alone("sum_scatter", x, source, out)
     shape = _part("sum_scatter", source.data.shape, group.size())
     target = arrays.target("sum_scatter", source, shape, out)
-    group.core.reduce_scatter(code, source.data, target.data, target.data.size, source.code, seconds(timeout))
+    with group.turn():
+        group.core.reduce_scatter(
+            code, source.data, target.data, target.data.size, source.code, seconds(timeout)
+        )
     return target.result()
 
 
@@ -105,7 +109,8 @@ def broadcast(
     target = arrays.target("broadcast", source, source.data.shape, out)
     if group.rank() == root and target.data is not source.data:
         np.copyto(target.data, source.data)
-    group.core.broadcast(target.data, target.data.size, source.code, root, seconds(timeout))
+    with group.turn():
+        group.core.broadcast(target.data, target.data.size, source.code, root, seconds(timeout))
     return target.result()
 
 
@@ -124,7 +129,8 @@ def all_to_all(x: Any, *, group: Group | None = None, timeout: float | None = No
     _part("all_to_all", source.data.shape, group.size())
     target = arrays.target("all_to_all", source, source.data.shape, out)
     per_rank = source.data.size // group.size()
-    group.core.all_to_all(source.data, target.data, per_rank, source.code, seconds(timeout))
+    with group.turn():
+        group.core.all_to_all(source.data, target.data, per_rank, source.code, seconds(timeout))
     return target.result()
 
 
@@ -144,10 +150,12 @@ def gather(
         return _alone("gather", x, source, out)
     size = source.data.size
     if group.rank() != root:
-        group.core.gather(source.data, None, size, source.code, root, seconds(timeout))
+        with group.turn():
+            group.core.gather(source.data, None, size, source.code, root, seconds(timeout))
         return None
     target = arrays.target("gather", source, _joined(source, group.size()), out)
-    group.core.gather(source.data, target.data, size, source.code, root, seconds(timeout))
+    with group.turn():
+        group.core.gather(source.data, target.data, size, source.code, root, seconds(timeout))
     return target.result()
 
 
@@ -157,8 +165,8 @@ def scatter(
     """Return this rank's part of rank `root`'s `x`.
 
     Rank `root` passes an array of shape (N*n, ...), the others None; rank r gets rows [r*n, (r+1)*n). The
-    others learn shape and element type from `root`, and get a NumPy array. If the shape of `x` does not fit,
-    every rank raises ValueError.
+    others learn shape and element type from `root`, and get a NumPy array, or one of MLX where they pass any
+    such. If the shape of `x` does not fit, every rank raises ValueError.
     """
     group = group or backends.default()
     root = peer(group, "root", root)
@@ -172,7 +180,8 @@ def scatter(
     like = arrays.empty((0,), arrays.DTYPES[code]) if source is None else source
     target = arrays.target("scatter", like, part, out)
     data = None if source is None else source.data
-    group.core.scatter(data, target.data, target.data.size, code, root, seconds(timeout))
+    with group.turn():
+        group.core.scatter(data, target.data, target.data.size, code, root, seconds(timeout))
     return target.result()
 
 
@@ -180,7 +189,8 @@ def barrier(*, group: Group | None = None, timeout: float | None = None) -> None
     """Return when every rank of the group has called it."""
     group = group or backends.default()
     if group.core is not None:
-        group.core.barrier(seconds(timeout))
+        with group.turn():
+            group.core.barrier(seconds(timeout))
 
 
 def _all_reduce(
@@ -198,7 +208,8 @@ def _all_reduce(
         return _alone(name, x, source, out, scale)
     target = arrays.target(name, source, source.data.shape, out)
     size = source.data.size
-    group.core.all_reduce(OPS[op], source.data, target.data, size, source.code, seconds(timeout), scale)
+    with group.turn():
+        group.core.all_reduce(OPS[op], source.data, target.data, size, source.code, seconds(timeout), scale)
     return target.result()
 
 
@@ -267,6 +278,7 @@ def _agree_on_shape(
         shape = source.data.shape
         header[: 2 + len(shape)] = (source.code, len(shape), *shape)
     assert group.core is not None
-    group.core.broadcast(header, header.size, INT64, root, seconds(timeout))
+    with group.turn():
+        group.core.broadcast(header, header.size, INT64, root, seconds(timeout))
     code, dimensions = int(header[0]), int(header[1])
     return tuple(int(n) for n in header[2 : 2 + dimensions]), code

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from jobkit.errors import complaint
 
 if TYPE_CHECKING:
     from jobkit.native import _core
+
+
+_NOBODY_WAITS: AbstractContextManager[Any] = nullcontext()
 
 
 class Group:
@@ -21,9 +26,11 @@ class Group:
         backend: The name of the backend that formed it, "none" for a group of one.
         core: The engine's group, None in a group of one.
         is_authenticated: Whether its members proved that they belong to the job.
+        turn: Makes the context in which the engine's group is used: who shares it with another thread, as the
+            bridge to MLX does with MLX's streams, puts its own here.
     """
 
-    __slots__ = ("__weakref__", "_rank", "_size", "backend", "core", "is_authenticated")
+    __slots__ = ("__weakref__", "_rank", "_size", "backend", "core", "is_authenticated", "turn")
 
     def __init__(
         self, core: _core.Group | None, *, backend: str = "none", is_authenticated: bool = False
@@ -31,6 +38,7 @@ class Group:
         self.core = core
         self.backend = backend
         self.is_authenticated = is_authenticated or core is None
+        self.turn: Callable[[], AbstractContextManager[Any]] = lambda: _NOBODY_WAITS
         self._rank = 0 if core is None else core.rank
         self._size = 1 if core is None else core.size
 
@@ -64,7 +72,8 @@ class Group:
             raise ValueError(complaint("split", "not a color", got=color, expected="an integer >= 0 or None"))
         if self.core is None:
             return None if color is None else self
-        part = self.core.split(color, operator.index(key), seconds(timeout))
+        with self.turn():
+            part = self.core.split(color, operator.index(key), seconds(timeout))
         if part is None:
             return None
         if part.size == 1:

@@ -28,7 +28,8 @@ def send(x: Any, dst: int, tag: int = 0, *, group: Group | None = None, timeout:
     if arrays.is_mlx(x):
         return bridge("send", x, dst, tag=tag, group=group, timeout=timeout)
     source = arrays.operand(x)
-    core.send(source.data, source.data.size, source.code, dst, tag, seconds(timeout))
+    with group.turn():
+        core.send(source.data, source.data.size, source.code, dst, tag, seconds(timeout))
     return x
 
 
@@ -109,12 +110,14 @@ def sendrecv(
             complaint("sendrecv: like", "another type", got=got, expected=f"{expected} as is sent")
         )
     sent, received, code = source.data, result.data, source.code
-    core.sendrecv(sent, sent.size, dst, received, received.size, src, code, tag, seconds(timeout))
+    with group.turn():
+        core.sendrecv(sent, sent.size, dst, received, received.size, src, code, tag, seconds(timeout))
     return result.finish(result.data)
 
 
 def _receive(result: Operand, src: int, tag: int, group: Group, timeout: float | None) -> Any:
-    connected(group).recv(result.data, result.data.size, result.code, src, tag, seconds(timeout))
+    with group.turn():
+        connected(group).recv(result.data, result.data.size, result.code, src, tag, seconds(timeout))
     return result.finish(result.data)
 
 

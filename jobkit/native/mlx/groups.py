@@ -84,6 +84,7 @@ def _bridge_of(native: Group, compiled: ModuleType) -> Any:
 
         assert native.core is not None, "a group of one has no bridge"
         _bridges[native] = compiled.Bridge(_core.c_api(), native.core.handle())
+        native.turn = _bridges[native].turn
     return _bridges[native]
 
 

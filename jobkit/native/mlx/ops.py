@@ -108,6 +108,4 @@ def sendrecv(
 
 def scatter(x: mx.array, root: int, *, group: Group, timeout: float | None = None) -> mx.array:
     """Return this rank's part of rank `root`'s `x`; the others' only asks for an MLX array."""
-    with groups.turn(group)():
-        part = native.scatter(eager.to_numpy(x), root, group=group, timeout=timeout)
-    return eager.from_numpy(part)
+    return eager.from_numpy(native.scatter(eager.to_numpy(x), root, group=group, timeout=timeout))

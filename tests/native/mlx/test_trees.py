@@ -110,3 +110,19 @@ def test_integers_of_mlx_have_no_mean(pair: Any) -> None:
             return str(error)
 
     assert all("average_gradients: n: integers have no mean" in text for text in pair(run))
+
+
+def test_calls_with_numpy_take_turns_with_mlxs_streams(pair: Any) -> None:
+    def run(rank: Any) -> Any:
+        found = []
+        for _ in range(20):
+            pending = dist.all_sum(mx.ones((1 << 18,)))
+            mx.async_eval(pending)
+            found.append(dist.all_sum(np.ones(3)).tolist())
+            dist.barrier()
+            dist.sendrecv(np.ones(3), 1 - rank.rank, 1 - rank.rank)
+            assert pending[7].item() == 2
+        part = dist.split(rank.rank)
+        return found, part.size()
+
+    assert pair(run) == [([[2.0] * 3] * 20, 1)] * 2
