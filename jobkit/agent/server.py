@@ -188,9 +188,11 @@ class Server:
         status = os.waitstatus_to_exitcode(wait_status)
         environ = setup.environ()
         setup.close()
+        if self.ending is not None:
+            return
         if status or not environ:
             self._fail(Problem(Exit.NOT_STARTED, setup.failure(status, self.host)))
-        elif self.ending is None:
+        else:
             self._start_ranks(environ)
 
     def _start_ranks(self, environ: dict[str, str]) -> None:

@@ -52,6 +52,7 @@ def request(args: argparse.Namespace, environ: Mapping[str, str], cwd: str, term
     hosts = _hosts(args)
     _refuse_remote(args, hosts)
     size = len(hosts.names)
+    workdir = Path(cwd, args.cwd or "")
     overlay = variables((*hosts.envs, *args.env)) | (_VERBOSE if args.verbose else {})
     return Request(
         job=f"launch-{secrets.token_hex(6)}",
@@ -64,11 +65,11 @@ def request(args: argparse.Namespace, environ: Mapping[str, str], cwd: str, term
         size=size,
         node=0,
         nodes=1,
-        command=_command(args),
+        command=_command(args, workdir),
         backend=parse(args.backend or hosts.backend or "any"),
         connections_per_ip=_at_least_one(args.connections_per_ip, "--connections-per-ip"),
         python=args.agent_python or sys.executable,
-        workdir=str(Path(cwd, args.cwd or "")),
+        workdir=str(workdir),
         environ=scrub(environ),
         setup=(),
         overlay=overlay,
@@ -161,13 +162,24 @@ def variables(settings: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _command(args: argparse.Namespace) -> tuple[str, ...]:
+def _command(args: argparse.Namespace, workdir: Path) -> tuple[str, ...]:
     words = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not words:
         raise SpecError(
             complaint("jobkit launch", "no command to run", hint="jobkit launch -n 2 -- python train.py")
         )
-    return ((args.python,) if args.python else ()) + tuple(words)
+    if args.python:
+        return (args.python, *words)
+    return (args.agent_python or sys.executable, *words) if _needs_python(words[0], workdir) else tuple(words)
+
+
+def _needs_python(program: str, workdir: Path) -> bool:
+    """Say whether the program is a Python file of the working directory that cannot be run as it stands.
+
+    `mlx.launch -n 4 script.py` is in every tutorial.
+    """
+    path = workdir / program
+    return program.endswith(".py") and path.is_file() and not ("/" in program and os.access(path, os.X_OK))
 
 
 def _at_least_one(number: int, flag: str) -> int:

@@ -58,7 +58,8 @@ def _executable(program: str, candidates: tuple[str, ...]) -> str:
         raise CommandError(complaint(program, "is a folder, not a program"), Exit.NOT_EXECUTABLE)
     where = ", ".join(os.path.dirname(name) for name in candidates)
     looked = f"looked in {where}" if "/" not in program else f"looked from {os.getcwd()}"
-    raise CommandError(complaint(program, f"no such program; {looked}"), Exit.NOT_FOUND)
+    hint = f"this folder has one: ./{program}" if "/" not in program and os.path.isfile(program) else ""
+    raise CommandError(complaint(program, f"no such program; {looked}", hint=hint), Exit.NOT_FOUND)
 
 
 def become(program: str, command: tuple[str, ...], environ: Mapping[str, str]) -> None:

@@ -194,6 +194,13 @@ def test_a_setup_that_hangs_ends_with_the_lease(
     assert not alive(int((tmp_path / "pid").read_text()))
 
 
+def test_a_setup_that_is_cancelled_has_not_failed(make_request: Make, listen: Callable[..., Any]) -> None:
+    with Agent.start(make_request("true", setup=("sleep 600",))) as agent:
+        agent.terminate()
+        events = listen(agent)
+    assert events == [Done(None, 143)]
+
+
 def test_children_that_outlive_the_ranks_are_ended(make_request: Make, run_agent: Run, family: Any) -> None:
     there = f"[ $(ls {family.folder} | wc -l) = 5 ]"
     program = f"{' '.join(family.command)} & until {there}; do sleep 0.05; done"

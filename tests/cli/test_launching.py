@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,18 @@ def test_n_is_ranks_per_host() -> None:
 )
 def test_flags_end_at_the_first_word_of_the_command(words: list[str], command: tuple[str, ...]) -> None:
     assert asked(*words).command == command
+
+
+def test_a_python_file_that_cannot_be_run_as_it_stands_is_given_to_python(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("")
+    (tmp_path / "x.py").write_text("")
+    (tmp_path / "x.py").chmod(0o755)
+    folder = ("--cwd", str(tmp_path))
+    assert asked(*folder, "a.py", "b").command == (sys.executable, "a.py", "b")
+    assert asked(*folder, "./a.py").command == (sys.executable, "./a.py")
+    assert asked(*folder, "x.py").command == (sys.executable, "x.py")
+    assert asked(*folder, "./x.py").command == ("./x.py",)
+    assert asked(*folder, "gone.py").command == ("gone.py",)
 
 
 def test_every_flag_of_mlx_launch_is_taken() -> None:
