@@ -180,8 +180,7 @@ class Server:
             self._loop.unregister(self._setup)
 
     def _setup_ended(self, setup: Setup, wait_status: int) -> None:
-        while setup.fileno() in self._loop.get_map() and setup.read():
-            pass
+        setup.drain()
         if setup.fileno() in self._loop.get_map():
             self._loop.unregister(setup)
         self._setup = None

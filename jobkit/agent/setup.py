@@ -46,6 +46,11 @@ class Setup:
         self._written += data or b""
         return data != b""
 
+    def drain(self) -> None:
+        """Take what is there when bash has ended; a process that it left behind may keep the pipe open."""
+        while data := self._result.read(1 << 16):
+            self._written += data
+
     def environ(self) -> dict[str, str]:
         """Return the environment that the lines left."""
         left = dict(

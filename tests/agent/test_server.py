@@ -194,6 +194,14 @@ def test_a_setup_that_hangs_ends_with_the_lease(
     assert not alive(int((tmp_path / "pid").read_text()))
 
 
+def test_a_setup_may_leave_a_process_behind_until_the_end(
+    make_request: Make, run_agent: Run, alive: Callable[[int], bool]
+) -> None:
+    ran = run_agent(make_request("sh", "-c", "echo $LEFT", setup=("sleep 600 & export LEFT=$!",)))
+    assert ran.done.status == 0
+    assert not alive(int(ran.output()))
+
+
 def test_a_setup_that_is_cancelled_has_not_failed(make_request: Make, listen: Callable[..., Any]) -> None:
     with Agent.start(make_request("true", setup=("sleep 600",))) as agent:
         agent.terminate()
