@@ -122,18 +122,32 @@ def test_sums_of_any_numbers_have_the_same_bits_on_every_rank_and_again(
         assert error.max() <= n_ranks * float(ml_dtypes.finfo(dtype).eps)
 
 
-def test_16_bit_sums_are_rounded_once_at_any_size(run_ranks: Run) -> None:
-    counts = (5, 1000, 300_000)
+def tree(parts: list[Any]) -> Any:
+    """The fixed tree of sums: ranks beyond a power of two fold onto a partner, then distances 1, 2, 4."""
+    p = 1 << (len(parts).bit_length() - 1)
+    level = [parts[i] + parts[p + i] if p + i < len(parts) else parts[i] for i in range(p)]
+    while len(level) > 1:
+        level = [level[i] + level[i + 1] for i in range(0, len(level), 2)]
+    return level[0]
+
+
+@pytest.mark.parametrize("n_ranks", [2, 3, 5])
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float32", "float64"])
+def test_sums_follow_the_fixed_tree_and_are_rounded_once(run_ranks: Run, name: str, n_ranks: int) -> None:
+    dtype = TYPES[arrays.DTYPES.index(name)]
+    inner = np.float32 if dtype.itemsize == 2 else dtype
 
     def numbers(rank: int, n: int) -> Any:
-        return np.random.default_rng(rank).standard_normal(n).astype(np.float16)
+        return np.random.default_rng(rank + n).standard_normal(n).astype(dtype)
 
-    results = run_ranks(
-        2, lambda group: [dist.all_sum(numbers(group.rank(), n), group=group) for n in counts]
-    )
-    for n, found in zip(counts, results[0], strict=True):
-        expected = (numbers(0, n).astype(np.float32) + numbers(1, n).astype(np.float32)).astype(np.float16)
-        same(found, expected)
+    def program(group: Group) -> None:
+        for n in (5, 1000, 100_003):
+            expected = tree([numbers(rank, n).astype(inner) for rank in range(n_ranks)]).astype(dtype)
+            same(dist.all_sum(numbers(group.rank(), n), group=group), expected)
+            wide = np.concatenate([numbers(group.rank(), n)] * n_ranks)
+            same(dist.sum_scatter(wide, group=group), expected)
+
+    run_ranks(n_ranks, program)
 
 
 def test_nan_and_signed_zeros_do_not_depend_on_who_holds_them(run_ranks: Run) -> None:
