@@ -63,7 +63,7 @@ def test_a_file_that_path_has_without_an_x_bit_is_126(tmp_path: Path) -> None:
 def test_a_program_of_this_folder_is_pointed_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(tmp_path / "train")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CommandError, match="hint: this folder has one: [.]/train"):
+    with pytest.raises(CommandError, match=r"hint: this folder has one: \./train"):
         find(("train",), {"PATH": "/bin"})
 
 

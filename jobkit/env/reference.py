@@ -1,0 +1,112 @@
+"""What every variable of the contract means: the text of docs/env.md."""
+
+from __future__ import annotations
+
+from jobkit.env import names
+from jobkit.env.mlx import jaccl, nccl, ring
+from jobkit.env.translate import MLX_RANK, MLX_WORLD_SIZE
+
+_HEAD = """\
+# The environment of a rank
+
+What `jobkit exec` (`python -m jobkit.env`) sets for the program that it starts, under `jobkit launch` and
+`jobkit submit` alike. `jobkit env --explain` shows it with the source of each value.
+
+A job of one rank finds none of MLX's variables: every group is then of size one, without a check in the program.
+"""
+
+_SECTIONS: tuple[tuple[str, dict[str, str]], ...] = (
+    (
+        "Where a rank is",
+        {
+            names.RANK: "This rank among all of the job, from 0.",
+            names.SIZE: "Ranks of the job.",
+            names.LOCAL_RANK: "This rank among those of its node, from 0.",
+            names.LOCAL_SIZE: "Ranks of the job on this node.",
+            names.NODE: "This node among the job's, from 0.",
+            names.NODES: "Nodes of the job.",
+            names.JOB: "The job's id; `ID/POINT` for a point of a sweep.",
+            names.ATTEMPT: "Which attempt of the job this is, from 1.",
+            names.RUN_DIR: "The run folder. Absent when a program is started by hand.",
+        },
+    ),
+    (
+        "What the bundled backends read (several ranks, any backend but `none`)",
+        {
+            names.BACKEND: "What `any` was resolved to; several names are separated by commas.",
+            names.GANG_FILE: "JSON: every rank's host, node identity, addresses and reserved port.",
+            names.TOKEN_FILE: "The secret of this attempt, hexadecimal, mode 0600.",
+            names.VICTIM_FILE: 'Where a rank may write `{"victim_of": R}` before it fails because of rank R: '
+            "then rank R's failure gives the job's exit status.",
+        },
+    ),
+    (
+        "What MLX reads (several ranks)",
+        {
+            MLX_RANK: "This rank.",
+            MLX_WORLD_SIZE: "Ranks of the job.",
+            ring.HOSTFILE: 'ring: path of `[["ip:port", …], …]` in rank order. Also set for nccl where the '
+            "installed MLX is a CPU build, which would otherwise make groups of one.",
+            nccl.HOST_IP: "nccl: address of rank 0.",
+            nccl.PORT: "nccl: port of rank 0.",
+            nccl.DEVICES: "nccl: this rank's one device of those that were visible.",
+            jaccl.IBV_DEVICES: "jaccl: path of the matrix of devices.",
+            jaccl.COORDINATOR: "jaccl: address and port of rank 0.",
+            jaccl.RING: "jaccl-ring: `1`.",
+        },
+    ),
+    (
+        "What PyTorch reads (any backend but `none`; not where the variables were set by hand)",
+        {
+            "RANK": "This rank.",
+            "WORLD_SIZE": "Ranks of the job.",
+            "LOCAL_RANK": "This rank among those of its node.",
+            "LOCAL_WORLD_SIZE": "Ranks of the job on this node.",
+            "MASTER_ADDR": "Address of rank 0.",
+            "MASTER_PORT": "Port reserved for rank 0's store.",
+        },
+    ),
+    (
+        "From the launcher to the shim (gone when the program starts)",
+        {
+            names.AGENT_FD: "Descriptor of the connection to the agent of this host.",
+            names.PORTS: "`FIRST-LAST`: the ports that may be reserved.",
+            names.SUBNET: "The network whose addresses other hosts are given.",
+            names.CONNECTIONS_PER_IP: "Connections of MLX's ring per address.",
+            names.NCCL_BOOTSTRAP_PORT: "The port for NCCL's bootstrap.",
+            names.GPUS_PER_RANK: "CUDA devices per rank.",
+            names.SHARE_GPUS: "`1`: ranks may share a device.",
+            names.SPEC_HASH: "Hash of the spec; ranks with different ones do not start.",
+        },
+    ),
+    (
+        "What ranks of the agent find beside",
+        {
+            "PYTHONUNBUFFERED": "`1` unless set, so that output is seen as it is written.",
+            "COLUMNS, LINES, FORCE_COLOR": "Where the launcher's output is a terminal, unless set.",
+            "PATH": "The folder of the job's interpreter comes first.",
+        },
+    ),
+)
+
+_TAIL = """\
+## Ports
+
+Every port above is reserved on its host before the program starts: by a socket that is bound without any option, so
+that no other bind gets it, and that then gets the one option with which the program's own listener binds beside it
+(`SO_REUSEPORT` for MLX's ring, JACCL and the bundled backends, `SO_REUSEADDR` for torch and NCCL). It never listens
+and stays open in the program. Two jobs therefore never share a port, not even two that start at once.
+"""
+
+
+def markdown() -> str:
+    """Return docs/env.md."""
+    parts = [_HEAD]
+    for title, variables in _SECTIONS:
+        rows = [f"| `{name}` | {meaning} |" for name, meaning in variables.items()]
+        parts.append("\n".join([f"## {title}\n", "| variable | meaning |", "|---|---|", *rows, ""]))
+    return "\n".join([*parts, _TAIL])
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

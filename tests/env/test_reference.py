@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobkit.env import names
+from jobkit.env.reference import markdown
+
+JACCL_OWN = {name for name in names.CONTRACT if name.startswith("JACCL_")}
+NOT_YET_SET = {names.OUTER, names.COORDINATOR}
+
+
+def test_the_page_is_what_the_package_says(repository: Path) -> None:
+    page = (repository / "docs" / "env.md").read_text()
+    assert page == markdown(), "python -m jobkit.env.reference > docs/env.md"
+
+
+@pytest.mark.parametrize(
+    "name", sorted({*names.CONTRACT, *names.TORCH, *names.OWN} - JACCL_OWN - NOT_YET_SET)
+)
+def test_every_variable_is_explained(name: str) -> None:
+    assert f"| `{name}` | " in markdown()
