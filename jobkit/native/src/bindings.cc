@@ -202,7 +202,11 @@ class PyGroup {
   nb::dict topology() const;
 
  private:
-  uint64_t all(uint64_t count) const { return count * static_cast<uint64_t>(group_->size()); }
+  uint64_t all(uint64_t count) const {
+    auto n = static_cast<uint64_t>(group_->size());
+    if (count > UINT64_MAX / n) throw BadArgument(std::to_string(count) + " elements per rank are too many");
+    return count * n;
+  }
 
   std::shared_ptr<Group> group_;
 };
@@ -321,7 +325,8 @@ nb::tuple py_plan(int call, int rank, int size, uint64_t count, const std::strin
 }
 
 // jobkit.errors.BackendError, which is a RuntimeError, with the culprit beside the text.
-nb::object error_type;
+// Never released: exceptions may be translated until the interpreter is gone.
+nb::handle error_type;
 
 void define_errors(nb::module_& m) {
   nb::dict attributes;
@@ -329,8 +334,9 @@ void define_errors(nb::module_& m) {
       "An operation that failed; `culprit` is the rank of the whole job that caused it, or None.";
   attributes["culprit"] = nb::none();
   attributes["__module__"] = m.attr("__name__");
-  error_type = nb::borrow(reinterpret_cast<PyObject*>(&PyType_Type))(
+  nb::object made = nb::borrow(reinterpret_cast<PyObject*>(&PyType_Type))(
       "Error", nb::make_tuple(nb::module_::import_("jobkit.errors").attr("BackendError")), attributes);
+  error_type = made.release();
   m.attr("Error") = error_type;
   nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
     try {

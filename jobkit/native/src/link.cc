@@ -252,8 +252,14 @@ bool Link::read_some(Channel& channel) {
   parts[n_parts++] = {channel.staging.data() + channel.end, channel.staging.size() - channel.end};
   ssize_t n = ::readv(channel.socket.get(), parts, n_parts);
   if (n < 0 && would_block(errno)) return false;
-  if (n <= 0) {
-    close_reading(channel, n == 0 ? "the connection was closed" : system_text(errno));
+  if (n == 0) {
+    channel.ended = true;
+    // What the peer wrote before it closed may still be on its way over a parallel connection.
+    if (all_ended()) close_reading(channel, "the connection was closed");
+    return false;
+  }
+  if (n < 0) {
+    close_reading(channel, system_text(errno));
     return false;
   }
   moved_ = true;

@@ -309,6 +309,7 @@ def test_arguments_that_no_rank_could_use_are_value_errors(threads: Threads) -> 
             lambda: group.all_reduce(9, data, data, 4, FLOAT32),
             lambda: group.all_reduce(SUM, data, data, 4, 14),
             lambda: group.all_gather(data, data, 4, FLOAT32),
+            lambda: group.all_to_all(data, data, 1 << 63, FLOAT32),
             lambda: group.broadcast(data, 4, FLOAT32, 2),
             lambda: group.send(data, 4, FLOAT32, group.rank),
             lambda: group.send(data, 4, FLOAT32, 2),
