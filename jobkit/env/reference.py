@@ -12,7 +12,7 @@ _HEAD = """\
 What `jobkit exec` (`python -m jobkit.env`) sets for the program that it starts, under `jobkit launch` and
 `jobkit submit` alike. `jobkit env --explain` shows it with the source of each value.
 
-A job of one rank finds none of MLX's variables: every group is then of size one, without a check in the program.
+A job of one rank finds none of MLX's variables: every group is then of size one, and programs need no check.
 """
 
 _SECTIONS: tuple[tuple[str, dict[str, str]], ...] = (
@@ -92,10 +92,11 @@ _SECTIONS: tuple[tuple[str, dict[str, str]], ...] = (
 _TAIL = """\
 ## Ports
 
-Every port above is reserved on its host before the program starts: by a socket that is bound without any option, so
-that no other bind gets it, and that then gets the one option with which the program's own listener binds beside it
-(`SO_REUSEPORT` for MLX's ring, JACCL and the bundled backends, `SO_REUSEADDR` for torch and NCCL). It never listens
-and stays open in the program. Two jobs therefore never share a port, not even two that start at once.
+Every port above is reserved on its host before the program starts: by a socket that is bound without any
+option, so that no other bind gets it, and that then gets the one option with which the program's own listener
+binds beside it (`SO_REUSEPORT` for MLX's ring, JACCL and the bundled backends, `SO_REUSEADDR` for torch and
+NCCL). It never listens and stays open in the program. Two jobs therefore never share a port, not even two that
+start at once.
 """
 
 
