@@ -93,10 +93,10 @@ _TAIL = """\
 ## Ports
 
 Every port above is reserved on its host before the program starts: by a socket that is bound without any
-option, so that no other bind gets it, and that then gets the one option with which the program's own listener
-binds beside it (`SO_REUSEPORT` for MLX's ring, JACCL and the bundled backends, `SO_REUSEADDR` for torch and
-NCCL). It never listens and stays open in the program. Two jobs therefore never share a port, not even two that
-start at once.
+option, so that no other bind gets it, and that then gets the one option with which the program's own
+listener binds beside it (`SO_REUSEPORT` for MLX's ring, JACCL and the bundled backends, `SO_REUSEADDR` for
+torch and NCCL). It never listens and stays open in the program. Two jobs therefore never share a port, not
+even two that start at once.
 """
 
 

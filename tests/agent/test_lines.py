@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobkit.agent.lines import LONG_BYTES, SILENCE_S, Lines, prefixes
@@ -80,6 +80,7 @@ def test_colours_differ_from_rank_to_rank() -> None:
     assert prefixes(2, coloured=True) == {0: b"\x1b[31m[0]\x1b[0m ", 1: b"\x1b[32m[1]\x1b[0m "}
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([b"a", b"\n", b"\r", b"\xff", b"b\nc"]))))
 def test_every_ranks_bytes_come_out_in_order(pieces: list[tuple[int, bytes]]) -> None:
     fed: dict[int, bytes] = {0: b"", 1: b"", 2: b""}

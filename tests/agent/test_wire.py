@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobkit.agent import wire
@@ -26,6 +26,7 @@ def test_an_event_crosses_unchanged(event: Event) -> None:
     assert wire.decode_event(kind, payload) == event
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.binary(max_size=20)), st.integers(1, 7))
 def test_frames_are_found_however_they_arrive(payloads: list[bytes], step: int) -> None:
     data = b"".join(wire.frame(wire.STDIN, payload) for payload in payloads)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobkit.env.json_ import dumps, loads
@@ -14,11 +14,13 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(values)
 def test_the_standard_library_reads_what_is_written(value: object) -> None:
     assert json.loads(dumps(value)) == value
 
 
+@settings(deadline=None, max_examples=50)
 @given(values)
 def test_what_the_standard_library_writes_is_read(value: object) -> None:
     assert loads(json.dumps(value, indent=1)) == value
