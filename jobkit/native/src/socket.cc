@@ -117,8 +117,13 @@ std::string to_string(const Address& address) {
                                             sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
     return "an unknown address";
   }
-  return address.family() == AF_INET6 ? "[" + std::string(host) + "]:" + port
-                                      : std::string(host) + ":" + port;
+  std::string text;
+  if (address.family() == AF_INET6) {
+    text.append("[").append(host).append("]");
+  } else {
+    text.append(host);
+  }
+  return text.append(":").append(port);
 }
 
 std::pair<std::string, std::string> split_host_port(const std::string& text) {
