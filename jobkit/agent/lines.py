@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 SILENCE_S = 0.05  # a partial line is shown when its rank has been silent for so long,
 AGE_S = 0.2  # or has been writing it for so long,
 LONG_BYTES = 1 << 16  # or when it is so long
+HOLD_S = 1.0  # how long a line that is open may keep the other ranks' waiting
 _LINE_STARTS = re.compile(rb"(\n|\r(?!\n))(?=.)", re.DOTALL)
 
 
@@ -22,17 +23,26 @@ class _Stream:
 
 @dataclass
 class _Screen:
-    """Where output appears: the rank whose line is open there, and whether it just returned to its start."""
+    """Where output appears.
+
+    Attributes:
+        owner: The rank whose line is open.
+        until: When others may cut it.
+        returned: Whether it has just returned to the line's start.
+    """
 
     owner: int | None = None
+    until: float = 0.0
     returned: bool = False
 
 
 class Lines:
     """Takes bytes of any rank, gives back bytes in the order in which they are to be shown.
 
-    A line that is complete goes out at once. A partial one (a prompt, a progress bar) goes out after a
-    silence; if another rank writes meanwhile it is cut with a newline, so that the other's line is whole.
+    A line that is complete goes out at once. A partial one (a prompt, a progress bar) goes out after a silence;
+    then the others wait a while for its rest: an unbuffered `print(rank, x)` writes `x` only when that is
+    computed. After that, and at once for a progress bar, it is cut with a newline, so that the others' lines are
+    whole.
     """
 
     def __init__(self, prefixes: dict[int, dict[int, bytes]], *, one_screen: bool) -> None:
@@ -53,51 +63,70 @@ class Lines:
         if not held.pending:
             held.first = now
         held.last = now
-        end = data.rfind(b"\n") + 1
-        if not end and len(held.pending) + len(data) < LONG_BYTES:
-            held.pending += data
-            return b""
-        whole = bytes(held.pending) + (data[:end] if end else data)
-        held.pending[:] = data[end:] if end else b""
-        held.first = now
+        held.pending += data
         if len(held.pending) >= LONG_BYTES:
-            whole += bytes(held.pending)
-            held.pending.clear()
-        return self._show(rank, stream, whole)
+            return self._take((rank, stream), len(held.pending), now)
+        if self._is_blocked((rank, stream)) and now < self._screens[stream].until:
+            return b""
+        return self._take((rank, stream), held.pending.rfind(b"\n") + 1, now)
 
     def due(self, now: float) -> list[tuple[int, bytes]]:
-        """Return the partial lines that are to be shown now, with their streams."""
-        ripe = [key for key, held in self._streams.items() if held.pending and _due_at(held) <= now]
-        return [self._flush(key) for key in ripe]
+        """Return what is to be shown now of what was held, with its streams."""
+        shown = []
+        for key in self._streams:
+            # What one shows may block the next.
+            if self._streams[key].pending and self._due_at(key) <= now:
+                shown.append((key[1], self._take(key, self._ripe_bytes(key, now), now)))
+        return shown
 
     def next_due(self) -> float | None:
         """Return when `due` will have something, None while nothing is held."""
-        return min((_due_at(held) for held in self._streams.values() if held.pending), default=None)
+        return min((self._due_at(key) for key, held in self._streams.items() if held.pending), default=None)
 
-    def rest(self) -> list[tuple[int, bytes]]:
+    def rest(self, now: float) -> list[tuple[int, bytes]]:
         """Return everything that is held, at the end."""
-        return [self._flush(key) for key, held in self._streams.items() if held.pending]
+        waiting = [(key, len(held.pending)) for key, held in self._streams.items() if held.pending]
+        return [(key[1], self._take(key, n_bytes, now)) for key, n_bytes in waiting]
 
-    def _flush(self, key: tuple[int, int]) -> tuple[int, bytes]:
-        rank, stream = key
-        text = bytes(self._streams[key].pending)
-        self._streams[key].pending.clear()
-        return stream, self._show(rank, stream, text)
+    def _is_blocked(self, key: tuple[int, int]) -> bool:
+        return self._screens[key[1]].owner not in (None, key[0])
 
-    def _show(self, rank: int, stream: int, text: bytes) -> bytes:
+    def _due_at(self, key: tuple[int, int]) -> float:
+        held = self._streams[key]
+        ripe = held.first if b"\n" in held.pending else _partial_due_at(held)
+        return max(ripe, self._screens[key[1]].until) if self._is_blocked(key) else ripe
+
+    def _ripe_bytes(self, key: tuple[int, int], now: float) -> int:
+        """Return how much is due: whole lines, and a partial one behind them if that is old enough."""
+        held = self._streams[key]
+        whole = held.pending.rfind(b"\n") + 1
+        return len(held.pending) if not whole or _partial_due_at(held) <= now else whole
+
+    def _take(self, key: tuple[int, int], n_bytes: int, now: float) -> bytes:
+        held = self._streams[key]
+        text = bytes(held.pending[:n_bytes])
+        del held.pending[:n_bytes]
+        if text:
+            held.first = now
+        return self._show(*key, text, now) if text else b""
+
+    def _show(self, rank: int, stream: int, text: bytes, now: float) -> bytes:
         screen = self._screens[stream]
         cut = b"\n" if screen.owner not in (None, rank) else b""
-        fresh = bool(cut) or screen.owner is None or screen.returned
+        fresh = bool(cut) or screen.owner is None
         prefix = self._prefixes.get(stream, {}).get(rank, b"")
+        is_open = not text.endswith(b"\n")
+        if is_open and (fresh or b"\n" in text):
+            screen.until = now if b"\r" in text else now + HOLD_S
         if prefix:
             # A function, since a prefix may hold what a replacement pattern would read as its own.
-            text = (prefix if fresh else b"") + _LINE_STARTS.sub(lambda found: found[1] + prefix, text)
-        screen.owner = None if text.endswith(b"\n") else rank
-        screen.returned = text.endswith(b"\r")
+            starts = fresh or screen.returned
+            text = (prefix if starts else b"") + _LINE_STARTS.sub(lambda found: found[1] + prefix, text)
+        screen.owner, screen.returned = rank if is_open else None, text.endswith(b"\r")
         return cut + text
 
 
-def _due_at(held: _Stream) -> float:
+def _partial_due_at(held: _Stream) -> float:
     return min(held.last + SILENCE_S, held.first + AGE_S)
 
 

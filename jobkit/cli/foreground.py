@@ -95,7 +95,7 @@ class Foreground:
             (talk.error if event.status else talk.warn)(event.message)
         elif isinstance(event, Done | Lost):
             self._done = event
-            for stream, text in self._lines.rest():
+            for stream, text in self._lines.rest(time.monotonic()):
                 self._queue(stream, text)
 
     def _queue(self, stream: int, text: bytes) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobkit.agent.lines import LONG_BYTES, SILENCE_S, Lines, prefixes
+from jobkit.agent.lines import HOLD_S, LONG_BYTES, SILENCE_S, Lines, prefixes
 
 PLAIN: dict[int, dict[int, bytes]] = {}
 
@@ -40,19 +40,49 @@ def test_a_rank_that_dribbles_is_shown_all_the_same() -> None:
     assert shown
 
 
-def test_a_line_of_another_rank_cuts_an_open_one() -> None:
+def test_a_line_of_another_rank_waits_for_an_open_one_to_end() -> None:
+    lines = Lines(PLAIN, one_screen=False)
+    lines.feed(0, 1, b"0 ", 0.0)
+    assert lines.due(1.0) == [(1, b"0 ")]
+    assert lines.feed(1, 1, b"1 array\n2", 1.1) == b""
+    assert lines.feed(0, 1, b"array\n", 1.2) == b"array\n"
+    assert lines.due(1.2) == [(1, b"1 array\n2")]
+
+
+def test_after_a_while_it_cuts_the_open_one() -> None:
     lines = Lines(PLAIN, one_screen=False)
     lines.feed(0, 1, b"(Pdb) ", 0.0)
     lines.due(1.0)
-    assert lines.feed(1, 1, b"other\n", 1.0) == b"\nother\n"
-    assert lines.feed(0, 1, b"answer\n", 1.0) == b"answer\n"
+    assert lines.feed(1, 1, b"other\n", 1.0) == b""
+    assert lines.next_due() == pytest.approx(1.0 + HOLD_S)
+    assert lines.due(1.0 + HOLD_S) == [(1, b"\nother\n")]
+    assert lines.feed(0, 1, b"answer\n", 3.0) == b"answer\n"
+
+
+def test_a_rank_that_dribbles_does_not_keep_the_others_for_ever() -> None:
+    lines = Lines(PLAIN, one_screen=False)
+    lines.feed(0, 1, b".", 0.0)
+    lines.due(0.1)
+    assert lines.feed(1, 1, b"other\n", 0.1) == b""
+    shown: list[tuple[int, bytes]] = []
+    for step in range(2, 100):
+        lines.feed(0, 1, b".", step * 0.05)
+        shown += lines.due(step * 0.05)
+    assert any(b"other\n" in text for _, text in shown)
+
+
+def test_a_progress_bar_is_cut_at_once() -> None:
+    lines = Lines(PLAIN, one_screen=False)
+    lines.feed(0, 2, b"\r 10%", 0.0)
+    lines.due(1.0)
+    assert lines.feed(1, 2, b"other\n", 1.0) == b"\nother\n"
 
 
 def test_both_streams_share_a_terminal() -> None:
     lines = Lines(PLAIN, one_screen=True)
     lines.feed(0, 1, b"prompt", 0.0)
     lines.due(1.0)
-    assert lines.feed(1, 2, b"error\n", 1.0) == b"\nerror\n"
+    assert lines.feed(1, 2, b"error\n", 9.0) == b"\nerror\n"
 
 
 def test_a_line_without_end_goes_out_in_pieces() -> None:
@@ -91,7 +121,7 @@ def test_every_ranks_bytes_come_out_in_order(pieces: list[tuple[int, bytes]]) ->
         data = data.replace(b"a", b"%d" % rank).replace(b"b", b"%d" % rank).replace(b"c", b"%d" % rank)
         fed[rank] += data
         out += lines.feed(rank, 1, data, float(now)) + b"".join(text for _, text in lines.due(float(now)))
-    out += b"".join(text for _, text in lines.rest())
+    out += b"".join(text for _, text in lines.rest(1e9))
     for rank, data in fed.items():
         mark = b"%d" % rank
         assert out.count(mark) == data.count(mark)
