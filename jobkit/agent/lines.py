@@ -39,10 +39,10 @@ class _Screen:
 class Lines:
     """Takes bytes of any rank, gives back bytes in the order in which they are to be shown.
 
-    A line that is complete goes out at once. A partial one (a prompt, a progress bar) goes out after a silence;
-    then the others wait a while for its rest: an unbuffered `print(rank, x)` writes `x` only when that is
-    computed. After that, and at once for a progress bar, it is cut with a newline, so that the others' lines are
-    whole.
+    A line that is complete goes out at once. A partial one (a prompt, a progress bar) goes out after a
+    silence; then the others wait a while for its rest: an unbuffered `print(rank, x)` writes `x` only when
+    that is computed. After that, and at once for a progress bar, it is cut with a newline, so that the
+    others' lines are whole.
     """
 
     def __init__(self, prefixes: dict[int, dict[int, bytes]], *, one_screen: bool) -> None:
