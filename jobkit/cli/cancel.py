@@ -12,7 +12,12 @@ _DEADLINE_S = 60.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `cancel` takes."""
-    parser.add_argument("jobs", metavar="JOB", nargs="+", help="id, beginning of one, last, or ID/POINT")
+    parser.add_argument(
+        "jobs",
+        metavar="JOB",
+        nargs="+",
+        help="id or its beginning, `last`, or ID/POINT for a point of a sweep",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -19,9 +19,13 @@ HELP = "remove the records and logs of ended jobs"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `clean` takes."""
     add = parser.add_argument
-    add("jobs", metavar="JOB", nargs="*", help="id, beginning of one, or last")
-    add("--older-than", metavar="TIME", help="ended at least so long ago: 12h (default without JOB: 7d)")
-    add("--all", action="store_true", help="every job that has ended")
+    add("jobs", metavar="JOB", nargs="*", help="id or its beginning, or `last`")
+    add(
+        "--older-than",
+        metavar="TIME",
+        help="only jobs that ended at least so long ago, such as 12h (default without JOB: 7d)",
+    )
+    add("--all", action="store_true", help="remove every job that has ended")
     add("--dry-run", action="store_true", help="print what would be removed, and stop")
 
 

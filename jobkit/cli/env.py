@@ -1,4 +1,4 @@
-"""Show what the shim would set here, or in a recorded environment, and why."""
+"""Show what `jobkit exec` would set here, or in a recorded environment, and why."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jobkit.env.placement import Facts
 
-HELP = "show what the shim would set here, and why"
+HELP = "show what `exec` would set here, and why"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--explain", action="store_true", help="show the source of each variable, and what each detector said"
     )
     add("--json", action="store_true", help="print JSON")
-    add("--from", dest="from_", metavar="FILE", help="look at the output of `env`, or at what --record wrote")
-    add("--record", metavar="FILE", help="write the environment to a file, without the values of secrets")
+    add(
+        "--from",
+        dest="from_",
+        metavar="FILE",
+        help="explain this environment: the output of the program `env`, or what --record wrote",
+    )
+    add("--record", metavar="FILE", help="write the environment to FILE, without the values of secrets")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "run a rank's program, as a scheduler's step does"
+HELP = "run a program as one rank, in a scheduler's step"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend",
         default="any",
         metavar="B",
-        help="any, ring, jaccl, jaccl-ring, nccl or none; several with commas",
+        help="any (the default), ring, jaccl, jaccl-ring, nccl or none; several with commas",
     )
-    parser.add_argument("--chdir", default="", metavar="FOLDER", help="start the program there")
+    parser.add_argument("--chdir", default="", metavar="FOLDER", help="start the program in this folder")
     parser.add_argument(
         "command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the program and its arguments"
     )

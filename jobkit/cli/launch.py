@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags: mlx.launch's own, then jobkit's."""
     add = parser.add_argument
     add("--print-python", action="store_true", help="print the interpreter that would be used, and stop")
-    add("--verbose", action="store_true", help="let the backends talk on stderr")
-    add("--hosts", metavar="H1,H2", help="comma-separated hosts (127.0.0.1)")
+    add("--verbose", action="store_true", help="let the backends say on stderr what they do")
+    add("--hosts", metavar="H1,H2", help="where the ranks run; only this machine in this version (127.0.0.1)")
     add("-n", "--repeat-hosts", type=int, default=1, metavar="N", help="ranks per host (1)")
     add("--hostfile", metavar="FILE", help="JSON file of hosts, one rank an entry")
     add(
@@ -28,7 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="set a variable for every rank; repeatable",
     )
-    add("--mpi-arg", action="append", default=[], metavar="ARG", help="passed to mpirun; repeatable")
+    add(
+        "--mpi-arg",
+        action="append",
+        default=[],
+        metavar="ARG",
+        help="taken for the sake of mlx.launch; has no effect in this version",
+    )
     add(
         "--connections-per-ip",
         type=int,
@@ -46,8 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cwd", metavar="FOLDER", help="folder in which the program starts (this one)")
     add("--nccl-port", type=int, metavar="PORT", help="port of NCCL's bootstrap (any free one)")
     add("--python", metavar="P", help="interpreter to put in front of CMD")
-    add("--label", action="store_true", help="begin each line with its rank, on a pipe too")
-    add("--table", action="store_true", help="at the end, show how each rank ended, on stderr")
+    add(
+        "--label",
+        action="store_true",
+        help="begin each line with its rank (on a terminal it always does, with several ranks)",
+    )
+    add("--table", action="store_true", help="at the end, print on stderr how each rank ended")
     add("--stdin", default="all", metavar="R", help="who reads standard input: all, none or a rank (all)")
     add("--agent-python", metavar="P", help="interpreter that has jobkit (this one)")
     add("--as", dest="as_", metavar="E:NxM", help="through a scheduler: not available in this version")

@@ -16,7 +16,7 @@ COLUMNS = ("JOB", "STATE", "EXIT", "TOOK", "RANKS", "CREATED", "EXECUTOR", "NAME
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `list` takes."""
-    parser.add_argument("--json", action="store_true", help="print a list as `status --json` prints each")
+    parser.add_argument("--json", action="store_true", help="print a list of what `status --json` prints")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Show what the ranks of a job have written: its standard output there, its standard error here."""
+"""Show what the ranks of a job have written, standard output and standard error each on its own."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ HELP = "show what the ranks of a job have written"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `logs` takes."""
     add = parser.add_argument
-    add("job", metavar="JOB", help="id, beginning of one, last, or ID/POINT")
-    add("--rank", metavar="R", type=int, help="one rank alone")
-    add("--attempt", metavar="K", type=int, help="one attempt (default: the latest)")
+    add("job", metavar="JOB", help="id or its beginning, `last`, or ID/POINT for a point of a sweep")
+    add("--rank", metavar="R", type=int, help="only this rank (default: all)")
+    add("--attempt", metavar="K", type=int, help="only this attempt (default: the latest)")
     add("--follow", action="store_true", help="go on until the job has ended; ^C leaves it alone")
-    add("--stderr", action="store_true", help="standard error alone, on standard output")
+    add("--stderr", action="store_true", help="only standard error, written to standard output")
 
 
 def run(args: argparse.Namespace) -> int:

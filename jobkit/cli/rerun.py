@@ -23,8 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `rerun` takes."""
     from jobkit.cli import submit
 
-    parser.add_argument("job", metavar="JOB", help="id, beginning of one, or last")
-    parser.add_argument("--as-it-was", action="store_true", help="the old plan, not the spec read again")
+    parser.add_argument("job", metavar="JOB", help="id or its beginning, or `last`")
+    parser.add_argument(
+        "--as-it-was", action="store_true", help="use the old plan; do not read the spec again"
+    )
     submit.add_shared(parser)
 
 

@@ -17,7 +17,9 @@ _POINTS = ("POINT", "VALUES", "STATE", "ATTEMPT", "EXIT")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `status` takes."""
-    parser.add_argument("job", metavar="JOB", help="id, beginning of one, last, or ID/POINT")
+    parser.add_argument(
+        "job", metavar="JOB", help="id or its beginning, `last`, or ID/POINT for a point of a sweep"
+    )
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 

@@ -1,7 +1,8 @@
-"""Submit specs: to Slurm, SSH or this machine, as each says.
+"""Submit specs. In this version their jobs run on this machine.
 
-Prints the id of each job. Without --wait or --follow the jobs run on by themselves; with --wait, ^C and TERM
-cancel them, and the exit status is that of the rank that failed first.
+Prints the id of each job. Words after `--` are appended to the command of each spec. Without --wait or
+--follow the jobs run on by themselves; with --wait, ^C and TERM cancel them, and the exit status is that of
+the rank that failed first.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from jobkit.plan import Plan
 
 HELP = "submit specs, and print the ids of the jobs"
+_SET = "replace a value, SECTION.KEY for one in a section; VALUE is YAML; repeatable"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "specs",
         metavar="SPEC",
         nargs="+",
-        help="YAML file; several are a suite",
+        help="YAML file; several are submitted one after the other, and watched together",
     )
-    add("--executor", metavar="E", help="local, slurm or ssh; if not the spec's own, this is a smoke test")
-    add("-n", dest="ranks", metavar="TOTAL", type=int, help="ranks in total")
+    add(
+        "--executor",
+        metavar="E",
+        help="another executor than the spec's makes this a smoke test (only local is available)",
+    )
+    add("-n", dest="ranks", metavar="TOTAL", type=int, help="ranks in all, in place of the spec's")
     add_shared(parser)
     dashes.keep_apart(parser)
 
@@ -40,12 +46,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_shared(parser: argparse.ArgumentParser) -> None:
     """Declare what `submit` and `rerun` both take."""
     add = parser.add_argument
-    add("--set", dest="overrides", metavar="A.B=VALUE", action="append", default=[], help="change the spec")
-    add("--dry-run", action="store_true", help="print what would be sent, and stop")
+    add("--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[], help=_SET)
+    add("--dry-run", action="store_true", help="print exactly what would be sent, and stop")
     add("--id", metavar="ID", help="the job's id (default: time, name and four characters)")
     add("--wait", action="store_true", help="wait for the end; exit with the job's status")
-    add("--follow", action="store_true", help="pass on what the ranks write, until the end")
-    add("--json", action="store_true", help="print events, a line of JSON each")
+    add(
+        "--follow",
+        action="store_true",
+        help="pass on what the ranks write, until the end; without --wait, ^C ends only this",
+    )
+    add(
+        "--json",
+        action="store_true",
+        help="print events, a line of JSON each; with --dry-run, the submission",
+    )
     add("--junit", metavar="FILE", help="write a JUnit report at the end (implies --wait)")
 
 

@@ -18,14 +18,16 @@ HELP = "check specs, start nothing"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `jobkit validate`."""
     parser.add_argument("specs", nargs="+", metavar="SPEC", help="YAML file")
-    parser.add_argument("--executor", metavar="E", help="local, slurm or ssh, instead of the spec's own")
+    parser.add_argument(
+        "--executor", metavar="E", help="check for this executor (local, slurm or ssh) in place of the spec's"
+    )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         dest="overrides",
-        metavar="a.b=v",
-        help="replace a value; v is YAML",
+        metavar="KEY=VALUE",
+        help="replace a value, SECTION.KEY for one in a section; VALUE is YAML; repeatable",
     )
     parser.add_argument("--json", action="store_true", help="print a list with one result for each file")
 

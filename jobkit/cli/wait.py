@@ -10,7 +10,12 @@ HELP = "wait until jobs have ended, and exit with their status"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `wait` takes."""
-    parser.add_argument("jobs", metavar="JOB", nargs="+", help="id, beginning of one, last, or ID/POINT")
+    parser.add_argument(
+        "jobs",
+        metavar="JOB",
+        nargs="+",
+        help="id or its beginning, `last`, or ID/POINT for a point of a sweep",
+    )
     parser.add_argument("--json", action="store_true", help="print events, a line of JSON each")
     parser.add_argument("--junit", metavar="FILE", help="write a JUnit report at the end")
 
