@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from jobkit.env import names
+
 _PROC = Path("/proc")
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_KEEPER = f"{names.KEEPER}=".encode()
 
 POLL_S = 0.02  # between two looks at who is left
 GIVE_UP_S = 10.0
@@ -43,7 +46,8 @@ def members(job: str, groups: Iterable[int], run_dir: str = "") -> set[int]:
 
     On Linux they are this process's descendants (a subreaper keeps those that daemonise) and those that
     carry the job's id and run folder in their environment; elsewhere, its descendants and the members of the
-    ranks' process groups.
+    ranks' process groups. A job that one of them submitted is not theirs: its keeper, marked in its
+    environment, and what is below it are left alone.
 
     Args:
         job: The job's id.
@@ -56,7 +60,8 @@ def members(job: str, groups: Iterable[int], run_dir: str = "") -> set[int]:
 
 
 def _by_proc(marks: set[bytes]) -> set[int]:
-    parents, found = {}, set()
+    parents: dict[int, int] = {}
+    found: set[int] = set()
     for entry in os.listdir(_PROC):  # noqa: PTH208
         if not entry.isdigit():
             continue
@@ -64,8 +69,11 @@ def _by_proc(marks: set[bytes]) -> set[int]:
         fields = stat.rpartition(b")")[2].split()
         if len(fields) < 2 or fields[0] in (b"Z", b"X"):
             continue
+        environ = set(_read(f"/proc/{entry}/environ").split(b"\0"))
+        if any(variable.startswith(_KEEPER) for variable in environ):
+            continue
         parents[pid] = int(fields[1])
-        if marks <= set(_read(f"/proc/{entry}/environ").split(b"\0")):
+        if marks <= environ:
             found.add(pid)
     return found | _descendants(parents, os.getpid())
 

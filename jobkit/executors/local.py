@@ -116,7 +116,7 @@ def _start_keeper(submission: Submission, run_dir: Path, environ: Mapping[str, s
     """
     plan = plan_file.loads((run_dir / folder.PLAN).read_text())
     forward = environment.taken("forward", plan.forward, environ)
-    given = environment.of_keeper(environ, forward, plan.secrets)
+    given = environment.of_keeper(submission.job_id, environ, forward, plan.secrets)
     ready, says_ready = os.pipe()
     with os.fdopen(ready, "rb") as answer, (run_dir / folder.LOG).open("ab") as log:
         try:

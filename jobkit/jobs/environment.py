@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from jobkit.env import names
 from jobkit.env.scrub import scrub
 from jobkit.errors import SpecError, complaint
 from jobkit.jobs.home import HOME, home
@@ -42,10 +43,13 @@ def taken(key: str, names: Iterable[str], environ: Mapping[str, str]) -> dict[st
 
 
 def of_keeper(
-    environ: Mapping[str, str], forward: Mapping[str, str], secrets: Iterable[str]
+    job_id: str, environ: Mapping[str, str], forward: Mapping[str, str], secrets: Iterable[str]
 ) -> dict[str, str]:
-    """Return the environment that the keeper is started with: the job's, without its secrets."""
-    given = scrub(environ, tuple(secrets)) | dict(forward)
+    """Return the environment that the keeper is started with: the job's, without its secrets.
+
+    It is marked as a keeper's, so that a job that submits another one does not take it along when it ends.
+    """
+    given = scrub(environ, tuple(secrets)) | dict(forward) | {names.KEEPER: job_id}
     if HOME in given:  # the keeper works in another directory
         given[HOME] = str(home(given))
     return given
@@ -53,7 +57,8 @@ def of_keeper(
 
 def of_ranks(keeper: Mapping[str, str], *, inherit: bool) -> dict[str, str]:
     """Return what the ranks start from, given the keeper's environment."""
-    return dict(keeper) if inherit else {name: keeper[name] for name in MINIMUM if name in keeper}
+    kept = MINIMUM if not inherit else [name for name in keeper if name != names.KEEPER]
+    return {name: keeper[name] for name in kept if name in keeper}
 
 
 def overlay(forward: Mapping[str, str], env: Mapping[str, str], secrets: Mapping[str, str]) -> dict[str, str]:

@@ -55,6 +55,20 @@ def test_a_job_of_the_same_id_with_another_run_folder_is_another_job() -> None:
     assert [str(one.pid) in pids for pids in seen] == [True, False]
 
 
+def test_the_keeper_of_another_job_and_what_it_started_are_not_members() -> None:
+    program = (
+        "import subprocess, sys; p = subprocess.Popen(['sleep', '600']); print(p.pid, flush=True); p.wait()"
+    )
+    environ = {**os.environ, "JOBKIT_KEEPER": "other"}
+    with subprocess.Popen((sys.executable, "-c", program), env=environ, stdout=subprocess.PIPE) as keeper:
+        assert keeper.stdout is not None
+        below = int(keeper.stdout.readline())
+        found = members(JOB, ())
+        os.kill(below, signal.SIGKILL)
+        keeper.kill()
+    assert not {keeper.pid, below} & found
+
+
 def test_a_signal_to_a_process_that_has_ended_is_no_error() -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()

@@ -261,6 +261,18 @@ def test_interrupting_follow_alone_leaves_the_job_running(started: Started, spec
     assert state() == "running"
 
 
+def test_a_job_that_another_job_submitted_outlives_it(
+    spec: Spec, jobkit: Jobkit, work: Path, until: Until
+) -> None:
+    inner = f"run: [bash, -c, 'while [ ! -e {work}/go ]; do sleep 0.02; done; exit 7']\nbackend: none\n"
+    (work / "inner.yaml").write_text(inner)
+    outer = "run: [python, -m, jobkit, submit, --id, inner, inner.yaml]\nbackend: none\n"
+    assert jobkit("submit", spec(outer), "--wait", "--id", "outer").status == 0
+    assert state("inner") in ("starting", "running")
+    (work / "go").touch()
+    assert jobkit("wait", "inner").status == 7
+
+
 def test_killing_the_waiting_command_leaves_the_job_to_its_keeper(
     started: Started, spec: Spec, until: Until, jobkit: Jobkit, work: Path
 ) -> None:

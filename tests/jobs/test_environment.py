@@ -21,7 +21,7 @@ AROUND = {
 
 def test_the_keeper_gets_the_environment_without_launchers_and_secrets_but_what_is_forwarded() -> None:
     forward = environment.taken("forward", ["SLURM_JOB_ID"], AROUND)
-    given = environment.of_keeper(AROUND, forward, ["TOKEN"])
+    given = environment.of_keeper("a", AROUND, forward, ["TOKEN"])
     assert given == {
         "PATH": "/bin",
         "HOME": "/h",
@@ -29,12 +29,13 @@ def test_the_keeper_gets_the_environment_without_launchers_and_secrets_but_what_
         "COLOUR": "red",
         "SLURM_JOB_ID": "9",
         "JOBKIT_TIMEOUT_S": "10",
+        "JOBKIT_KEEPER": "a",
     }
 
 
 def test_without_inheriting_ranks_start_from_four_names() -> None:
     assert environment.of_ranks(AROUND, inherit=False) == {"PATH": "/bin", "HOME": "/h", "LANG": "C"}
-    assert environment.of_ranks(AROUND, inherit=True) == AROUND
+    assert environment.of_ranks(AROUND | {"JOBKIT_KEEPER": "a"}, inherit=True) == AROUND
 
 
 def test_env_overrides_forward_and_secrets_override_both() -> None:
@@ -52,5 +53,5 @@ def test_every_missing_name_is_told_at_once() -> None:
 
 
 def test_the_keeper_finds_the_home_from_its_own_directory() -> None:
-    given = environment.of_keeper({"JOBKIT_HOME": "here"}, {}, [])
-    assert given == {"JOBKIT_HOME": str(Path.cwd() / "here")}
+    given = environment.of_keeper("a", {"JOBKIT_HOME": "here"}, {}, [])
+    assert given["JOBKIT_HOME"] == str(Path.cwd() / "here")
