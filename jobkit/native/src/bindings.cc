@@ -243,7 +243,6 @@ std::unique_ptr<PyGroup> py_connect(int rank, const std::vector<std::vector<std:
                                     const std::string& mode, const std::string& job, uint32_t epoch,
                                     nb::bytes token, double connect_timeout_s, double timeout_s,
                                     double heartbeat_s, bool verbose) {
-  (void)heartbeat_s;
   if (mode != "gang" && mode != "hostfile")
     throw BadArgument("mode '" + mode + "', expected 'gang' or 'hostfile'");
   ConnectOptions wanted{rank,
@@ -256,7 +255,7 @@ std::unique_ptr<PyGroup> py_connect(int rank, const std::vector<std::vector<std:
                         verbose,
                         signal_arrived};
   return waiting([&] {
-    auto group = std::make_shared<Group>(Mesh::make(connect(wanted), warn), timeout_s);
+    auto group = std::make_shared<Group>(Mesh::make(connect(wanted), warn, heartbeat_s), timeout_s);
     return std::make_unique<PyGroup>(std::move(group));
   });
 }

@@ -21,9 +21,12 @@ constexpr size_t kKeptScratch = 64 << 20;
 constexpr auto kLongWait = milliseconds(200);
 constexpr double kPatienceSeconds = 60;
 
+Clock::duration duration(double value_s) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value_s));
+}
+
 Clock::duration patience(double timeout_s) {
-  double value = timeout_s > 0 ? std::min(timeout_s, kPatienceSeconds) : kPatienceSeconds;
-  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value));
+  return duration(timeout_s > 0 ? std::min(timeout_s, kPatienceSeconds) : kPatienceSeconds);
 }
 
 std::string seconds(double value) {
@@ -88,8 +91,9 @@ class Group::Turn {
   bool is_strict = false;  // the timeout holds whatever the others do
   double timeout_s = 0;
   Deadline deadline = Deadline::in(0);
-  bool noted = false;                       // others who ask are told of this wait
-  Moment look_again = started + kLongWait;  // when it is one, and then when to ask those that it waits for
+  bool noted = false;  // others who ask are told of this wait
+  Moment look_again = started + kLongWait;
+  Moment report_at;
   Ticket ticket;
   bool open = false;  // requests of the ticket are with the mesh
   uint64_t seen = 0;  // the mesh's health when this turn last looked around
@@ -270,19 +274,29 @@ void Group::expire(Turn& turn) {
 // when those that it waits for are asked.
 void Group::overdue(Turn& turn) {
   if (turn.deadline.passed()) expire(turn);
+  std::vector<int> missing = mesh_->missing(turn.ticket);
+  Clock::duration tick = duration(mesh_->heartbeat_s());
   if (!turn.noted) {
     mesh_->note(turn.ticket, {context_, turn.call < Call::kSend ? turn.seq : 0, turn.label()});
+    mesh_->forgive(missing);
     turn.noted = true;
-    turn.look_again = turn.started + patience(turn.timeout_s);
-  } else {
-    if (!turn.is_strict) ask_around(turn);
-    turn.look_again = Clock::now() + patience(turn.timeout_s);
+    turn.report_at = turn.started + patience(turn.timeout_s);
+  } else if (int hung = tick.count() > 0 ? mesh_->tick(missing) : kNobody; hung != kNobody) {
+    give_up(turn,
+            name(hung) + " is stopped or cut off: it has answered nothing for " +
+                seconds(kHeartbeats * mesh_->heartbeat_s()),
+            hung);
   }
+  Moment now = Clock::now();
+  if (now >= turn.report_at) {
+    if (!turn.is_strict) ask_around(turn, missing);
+    turn.report_at = now + patience(turn.timeout_s);
+  }
+  turn.look_again = tick.count() > 0 ? std::min(turn.report_at, now + tick) : turn.report_at;
 }
 
 // Fails when the group's timeout is over for a peer that does not answer or is in another operation.
-void Group::ask_around(Turn& turn) {
-  std::vector<int> missing = mesh_->missing(turn.ticket);
+void Group::ask_around(Turn& turn, const std::vector<int>& missing) {
   std::vector<Answer> answers = mesh_->inquire(missing);
   double waited = std::chrono::duration<double>(Clock::now() - turn.started).count();
   std::string names;

@@ -87,7 +87,7 @@ class Group {
   void add_point_to_point(Turn& turn, bool sends, void* data, uint64_t count, int peer, Dtype dtype, int tag);
   void finish(Turn& turn);
   void overdue(Turn& turn);
-  void ask_around(Turn& turn);
+  void ask_around(Turn& turn, const std::vector<int>& missing);
   [[noreturn]] void expire(Turn& turn);
   bool look_around(Turn& turn);
   [[noreturn]] void lose(Turn& turn, int peer);

@@ -62,22 +62,24 @@ class Mesh::Lock {
   Mesh& mesh_;
 };
 
-std::shared_ptr<Mesh> Mesh::make(Wiring wiring, Warn warn) {
-  return {new Mesh(std::move(wiring), std::move(warn)), [](Mesh* mesh) {
+std::shared_ptr<Mesh> Mesh::make(Wiring wiring, Warn warn, double heartbeat_s) {
+  return {new Mesh(std::move(wiring), std::move(warn), heartbeat_s), [](Mesh* mesh) {
             if (mesh->generation_ == process::generation()) delete mesh;
           }};
 }
 
-Mesh::Mesh(Wiring wiring, Warn warn)
+Mesh::Mesh(Wiring wiring, Warn warn, double heartbeat_s)
     : rank_(wiring.rank),
       size_(wiring.size),
       identities_(std::move(wiring.identities)),
       direct_(std::move(wiring.direct)),
       warn_(std::move(warn)),
+      heartbeat_s_(heartbeat_s),
       generation_(process::generation()),
       process_id_(::getpid()),
       peers_(wiring.size),
-      answers_(wiring.size) {
+      answers_(wiring.size),
+      n_unanswered_(wiring.size) {
   links_.resize(size_);
   bool all_direct = true;
   int n_here = 0;
@@ -421,8 +423,26 @@ void Mesh::answered(int peer, const std::string& doing) {
   {
     std::lock_guard lock(news_mutex_);
     answers_[peer] = doing;
+    n_unanswered_[peer] = 0;
   }
   news_.notify_all();
+}
+
+int Mesh::tick(const std::vector<int>& peers) {
+  int hung = kNobody;
+  {
+    std::lock_guard lock(news_mutex_);
+    for (int p : peers) {
+      if (n_unanswered_[p]++ >= kHeartbeats) hung = p;
+    }
+  }
+  for (int p : peers) control_->ask(p);
+  return hung;
+}
+
+void Mesh::forgive(const std::vector<int>& peers) {
+  std::lock_guard lock(news_mutex_);
+  for (int p : peers) n_unanswered_[p] = 0;
 }
 
 std::vector<Answer> Mesh::inquire(const std::vector<int>& peers) {

@@ -60,6 +60,9 @@ struct Answer {
   std::vector<LongWait> waits;
 };
 
+// Ticks without an answer after which a rank counts as hung.
+inline constexpr int kHeartbeats = 5;
+
 enum class Outcome { kDone, kHealth, kDeadline, kInterrupt };
 
 // How many calls a group remembers, to name what it had called itself when a frame comes that no call wanted.
@@ -78,8 +81,8 @@ struct Active {
 class Mesh final : public LinkObserver, public ControlObserver {
  public:
   // In a child of fork the mesh is never taken apart: its locks and its thread stayed with the parent.
-  static std::shared_ptr<Mesh> make(Wiring wiring, Warn warn);
-  Mesh(Wiring wiring, Warn warn);
+  static std::shared_ptr<Mesh> make(Wiring wiring, Warn warn, double heartbeat_s);
+  Mesh(Wiring wiring, Warn warn, double heartbeat_s);
   ~Mesh();
 
   int rank() const { return rank_; }
@@ -127,6 +130,11 @@ class Mesh final : public LinkObserver, public ControlObserver {
   // Long waits: a rank that waits says so when it is asked, and asks those that it waits for.
   void note(const Ticket& ticket, const LongWait& wait);
   void forget(const Ticket& ticket);
+  // A tick of a rank that waits for these peers: the one that has left kHeartbeats ticks in a row unanswered,
+  // or kNobody. Counted in the observer's own ticks, so that a job that was suspended as a whole goes on.
+  int tick(const std::vector<int>& peers);
+  void forgive(const std::vector<int>& peers);
+  double heartbeat_s() const { return heartbeat_s_; }  // between two ticks; 0: none
   // In the order of `peers`, each of which has a link.
   std::vector<Answer> inquire(const std::vector<int>& peers);
   void warn(const std::string& text) const {
@@ -171,6 +179,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
   std::vector<Identity> identities_;
   std::vector<std::vector<uint8_t>> direct_;
   Warn warn_;
+  double heartbeat_s_;
   bool spins_ = false;
   uint32_t generation_;
   int process_id_;
@@ -193,6 +202,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
   std::vector<Failure> failures_;  // in the order in which they became known, one for each origin
   std::map<const Ticket*, LongWait> long_waits_;
   std::vector<std::optional<std::string>> answers_;  // [peer]
+  std::vector<int> n_unanswered_;                    // [peer]: ticks
   std::atomic<uint64_t> health_{0};
   std::atomic<bool> left_{false};
 

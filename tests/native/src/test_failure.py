@@ -410,3 +410,38 @@ def test_the_chain_of_waits_ends_at_the_rank_that_is_late(
 
     threads(3, program, timeout_s=0.5)
     assert "waits in it too" in caplog.text or "has not called it yet" in caplog.text
+
+
+def test_a_stopped_rank_is_found_by_its_silence_long_before_the_timeout(processes: Processes) -> None:
+    ranks = processes(3, stop_in_the_middle, timeout_s=300.0, heartbeat_s=0.2)
+    for rank in range(3):
+        ranks.receive(rank)
+
+    ranks.signal(1, signal.SIGSTOP)
+
+    for rank in (0, 2):
+        name, text, culprit = ranks.receive(rank)
+        assert (name, culprit) == ("Error", 1)
+        assert "rank 1 (" in text
+        assert "is stopped or cut off: it has answered nothing for 1.0 s" in text
+
+
+def compute_and_sum(group: Any, pipe: Any) -> str:
+    all_sum(group)
+    pipe.send("ready")
+    if group.rank == 1:
+        time.sleep(2.5)
+    all_sum(group)
+    return "done"
+
+
+def test_a_job_that_is_suspended_as_a_whole_goes_on(processes: Processes) -> None:
+    ranks = processes(2, compute_and_sum, heartbeat_s=0.1)
+    for rank in range(2):
+        ranks.receive(rank)
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for rank in range(2):
+            ranks.signal(rank, number)
+        time.sleep(1.5)
+
+    assert [ranks.receive(rank) for rank in range(2)] == ["done", "done"]
