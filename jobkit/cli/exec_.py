@@ -1,14 +1,15 @@
 """Become one rank's program, in the environment that its launcher and backend call for.
 
-What a scheduler's step runs: `srun jobkit exec -- python train.py`. The same as `python -m jobkit.env`, which
-starts faster.
+What jobkit puts before the program of each rank. By itself it recognises MLX_RANK with MLX_HOSTFILE; in this
+version it does not recognise Slurm and mpirun, whose processes would each be rank 0 of 1. The same as
+`python -m jobkit.env`.
 """
 
 from __future__ import annotations
 
 import argparse
 
-HELP = "run a program as one rank, in a scheduler's step"
+HELP = "run a program as one rank, with the variables that it needs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
