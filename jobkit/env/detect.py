@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jobkit.env.data import dataclass
-from jobkit.env.launchers import env, jobkit
+from jobkit.env.launchers import env, foreign, jobkit
 from jobkit.env.placement import Facts, NotARank, Placement
 
 # In the order in which they are asked: jobkit's agent sets torch's and MLX's variables itself, so it comes
-# first; plain variables come last, since every launcher may be found together with them.
-DETECTORS = (("jobkit", jobkit.detect), ("env", env.detect))
+# first; plain variables come before launchers whose ranks cannot be brought together, since whoever set them
+# has done that.
+DETECTORS = (("jobkit", jobkit.detect), ("env", env.detect), ("foreign", foreign.detect))
 
 NO_LAUNCHER = "no launcher's variables are set: rank 0 of 1"
 

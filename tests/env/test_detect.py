@@ -34,10 +34,10 @@ def test_no_launcher_is_rank_0_of_1() -> None:
     found = detect({}, HERE)
     assert (found.launcher, found.reason) == (None, NO_LAUNCHER)
     assert found.placement == Placement(0, 1, 0, 1, 0, 1, ("node-1",))
-    assert found.evidence == (("jobkit", "not found"), ("env", "not found"))
+    assert found.evidence == tuple((name, "not found") for name, _ in DETECTORS)
 
 
 def test_jobkit_wins_over_the_variables_that_it_sets() -> None:
     found = detect({**PLACED, "RANK": "7", "WORLD_SIZE": "8"}, HERE)
     assert (found.launcher, found.reason) == ("jobkit", "jobkit says rank 1 of 2")
-    assert dict(found.evidence) == {"jobkit": "rank 1 of 2", "env": "rank 7 of 8"}
+    assert dict(found.evidence) == {"jobkit": "rank 1 of 2", "env": "rank 7 of 8", "foreign": "not found"}
