@@ -15,6 +15,7 @@ from jobkit.native.settings import integer, settings
 
 GANG_FILE = "JOBKIT_GANG_FILE"
 TOKEN_FILE = "JOBKIT_TOKEN_FILE"
+VICTIM_FILE = "JOBKIT_VICTIM_FILE"
 JOBKIT_RANK = "JOBKIT_RANK"
 HOSTFILE = "MLX_HOSTFILE"
 MLX_RANK = "MLX_RANK"
@@ -113,6 +114,7 @@ def connect(where: Meeting, environ: Mapping[str, str]) -> Group:
         timeout_s=chosen.timeout_s,
         heartbeat_s=chosen.heartbeat_s,
         verbose=chosen.verbose,
+        victim_file=environ.get(VICTIM_FILE, ""),
     )
     return Group(core, backend="ring", is_authenticated=bool(where.token))
 

@@ -242,7 +242,7 @@ nb::dict PyGroup::topology() const {
 std::unique_ptr<PyGroup> py_connect(int rank, const std::vector<std::vector<std::string>>& hosts,
                                     const std::string& mode, const std::string& job, uint32_t epoch,
                                     nb::bytes token, double connect_timeout_s, double timeout_s,
-                                    double heartbeat_s, bool verbose) {
+                                    double heartbeat_s, bool verbose, std::string victim_file) {
   if (mode != "gang" && mode != "hostfile")
     throw BadArgument("mode '" + mode + "', expected 'gang' or 'hostfile'");
   ConnectOptions wanted{rank,
@@ -255,7 +255,8 @@ std::unique_ptr<PyGroup> py_connect(int rank, const std::vector<std::vector<std:
                         verbose,
                         signal_arrived};
   return waiting([&] {
-    auto group = std::make_shared<Group>(Mesh::make(connect(wanted), warn, heartbeat_s), timeout_s);
+    auto group = std::make_shared<Group>(
+        Mesh::make(connect(wanted), warn, heartbeat_s, std::move(victim_file)), timeout_s);
     return std::make_unique<PyGroup>(std::move(group));
   });
 }
@@ -382,7 +383,7 @@ NB_MODULE(_core, m) {
       .def("abort", &PyGroup::abort, "reason"_a)
       .def("close", &PyGroup::close);
   m.def("connect", &py_connect, "rank"_a, "hosts"_a, nb::kw_only(), "mode"_a, "job"_a, "epoch"_a, "token"_a,
-        "connect_timeout_s"_a, "timeout_s"_a, "heartbeat_s"_a, "verbose"_a);
+        "connect_timeout_s"_a, "timeout_s"_a, "heartbeat_s"_a, "verbose"_a, "victim_file"_a = "");
   m.def("c_api", [] { return nb::capsule(c_api(), kApiCapsule); });
   m.def("reduce", &py_reduce, "op"_a, "dtype"_a, "left"_a, "right"_a, "out"_a, "count"_a);
   m.def("reduce_all", &py_reduce_all, "op"_a, "dtype"_a, "parts"_a, "out"_a, "count"_a, "scale"_a = 1.0);

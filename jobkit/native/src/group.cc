@@ -212,11 +212,19 @@ std::string Group::where() const {
 
 // --- failing ---
 
+// What ends a call on this rank. Where another rank is the culprit, the agent learns of it before the caller
+// does.
+void Group::stop_with(const std::string& text, int culprit) {
+  if (culprit == mesh_->rank()) culprit = kNobody;
+  if (culprit != kNobody) mesh_->blame(culprit);
+  throw Error(where() + text, culprit);
+}
+
 void Group::give_up(Turn& turn, const std::string& text, int culprit) {
   int own = mesh_->rank();
   std::string full = turn.label() + ": " + text;
   mesh_->fail({own, culprit == kNobody ? own : culprit, own, full});
-  throw Error(where() + full, culprit);
+  stop_with(full, culprit);
 }
 
 void Group::pass_on(Turn& turn, const Failure& failure) {
@@ -224,7 +232,7 @@ void Group::pass_on(Turn& turn, const Failure& failure) {
   std::string text = failure.text, label = turn.label() + ": ";
   if (text.starts_with(label)) label.clear();
   if (failure.teller != own && failure.teller != kNobody) text += " (so says " + name(failure.teller) + ")";
-  throw Error(where() + label + text, failure.culprit == own ? kNobody : failure.culprit);
+  stop_with(label + text, failure.culprit);
 }
 
 void Group::lose(Turn& turn, int peer) {
@@ -233,7 +241,7 @@ void Group::lose(Turn& turn, int peer) {
   if (auto failure = mesh_->failure_of(members_)) pass_on(turn, *failure);
   text = name(peer) + (left ? " left " : " is gone: ") + text;
   mesh_->fail({peer, peer, mesh_->rank(), text});
-  throw Error(where() + turn.label() + ": " + text, peer);
+  stop_with(turn.label() + ": " + text, peer);
 }
 
 // The same words on both sides: the lower rank comes first.

@@ -92,6 +92,7 @@ class Group {
   bool look_around(Turn& turn);
   [[noreturn]] void lose(Turn& turn, int peer);
   [[noreturn]] void differ(Turn& turn, const Active& active);
+  [[noreturn]] void stop_with(const std::string& text, int culprit);
   [[noreturn]] void give_up(Turn& turn, const std::string& text, int culprit);
   [[noreturn]] void pass_on(Turn& turn, const Failure& failure);
   void check_peer(const char* what, int peer) const;

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "process.h"
+#include "victim.h"
 
 namespace jobkit {
 namespace {
@@ -62,19 +63,20 @@ class Mesh::Lock {
   Mesh& mesh_;
 };
 
-std::shared_ptr<Mesh> Mesh::make(Wiring wiring, Warn warn, double heartbeat_s) {
-  return {new Mesh(std::move(wiring), std::move(warn), heartbeat_s), [](Mesh* mesh) {
+std::shared_ptr<Mesh> Mesh::make(Wiring wiring, Warn warn, double heartbeat_s, std::string victim_file) {
+  return {new Mesh(std::move(wiring), std::move(warn), heartbeat_s, std::move(victim_file)), [](Mesh* mesh) {
             if (mesh->generation_ == process::generation()) delete mesh;
           }};
 }
 
-Mesh::Mesh(Wiring wiring, Warn warn, double heartbeat_s)
+Mesh::Mesh(Wiring wiring, Warn warn, double heartbeat_s, std::string victim_file)
     : rank_(wiring.rank),
       size_(wiring.size),
       identities_(std::move(wiring.identities)),
       direct_(std::move(wiring.direct)),
       warn_(std::move(warn)),
       heartbeat_s_(heartbeat_s),
+      victim_file_(std::move(victim_file)),
       generation_(process::generation()),
       process_id_(::getpid()),
       peers_(wiring.size),
@@ -361,6 +363,13 @@ void Mesh::fail(const Failure& failure) {
   // Told before any thread of this rank can raise, and leave: the others must hear of the failure first.
   if (control_) control_->tell(failure);
   changed();
+}
+
+void Mesh::blame(int culprit) {
+  if (victim_file_.empty()) return;
+  std::call_once(blamed_, [&] {
+    if (std::string why = write_victim(victim_file_, culprit); !why.empty()) warn("not noted: " + why);
+  });
 }
 
 std::pair<bool, std::string> Mesh::verdict(int peer) {

@@ -81,8 +81,8 @@ struct Active {
 class Mesh final : public LinkObserver, public ControlObserver {
  public:
   // In a child of fork the mesh is never taken apart: its locks and its thread stayed with the parent.
-  static std::shared_ptr<Mesh> make(Wiring wiring, Warn warn, double heartbeat_s);
-  Mesh(Wiring wiring, Warn warn, double heartbeat_s);
+  static std::shared_ptr<Mesh> make(Wiring wiring, Warn warn, double heartbeat_s, std::string victim_file);
+  Mesh(Wiring wiring, Warn warn, double heartbeat_s, std::string victim_file);
   ~Mesh();
 
   int rank() const { return rank_; }
@@ -123,6 +123,8 @@ class Mesh final : public LinkObserver, public ControlObserver {
   std::optional<Failure> failure_of(const std::vector<int>& members);
   // Records it and tells everybody.
   void fail(const Failure& failure);
+  // Notes for this rank's agent that it fails because of another one; the first note stays.
+  void blame(int culprit);
   // Why a peer's link closed: waits a moment for its control connection to say so. First: whether it left
   // properly.
   std::pair<bool, std::string> verdict(int peer);
@@ -180,6 +182,8 @@ class Mesh final : public LinkObserver, public ControlObserver {
   std::vector<std::vector<uint8_t>> direct_;
   Warn warn_;
   double heartbeat_s_;
+  const std::string victim_file_;  // "": nobody reads it
+  std::once_flag blamed_;
   bool spins_ = false;
   uint32_t generation_;
   int process_id_;
