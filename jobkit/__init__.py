@@ -1,3 +1,3 @@
-"""Submit distributed programs to Slurm, SSH or this machine, and let their ranks communicate."""
+"""Start the ranks of distributed programs, and let them communicate."""
 
 __version__ = "0.1.0"

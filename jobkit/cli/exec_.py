@@ -1,8 +1,7 @@
 """Become one rank's program, in the environment that its launcher and backend call for.
 
 What jobkit puts before the program of each rank. By itself it recognises MLX_RANK with MLX_HOSTFILE; in this
-version it does not recognise Slurm and mpirun, whose processes would each be rank 0 of 1. The same as
-`python -m jobkit.env`.
+version it refuses ranks of srun and mpirun, which would each be alone. The same as `python -m jobkit.env`.
 """
 
 from __future__ import annotations
