@@ -74,7 +74,7 @@ def init(strict: bool = False, backend: str = "any") -> Group:
     Raises:
         ValueError: There is no such backend.
         BackendError: A configuration is there but wrong, the ranks did not meet in time, the group has failed
-            since, or nothing is configured and either `strict` is on or the environment counts several ranks.
+            since, or it is not configured and either `strict` is on or the environment shows several ranks.
 
     Source: https://ml-explore.github.io/mlx/build/html/usage/distributed.html, "Selecting Backend".
     """

@@ -19,6 +19,7 @@ ANY = "any"
 
 JOBKIT_BACKEND = "JOBKIT_BACKEND"  # what `any` is in this job: 'ring', or several: 'ring,mpi'
 SIZES = ("JOBKIT_SIZE", "MLX_WORLD_SIZE")
+RANKS = ("JOBKIT_RANK", "MLX_RANK")
 
 _groups: dict[str, Group] = {}  # by backend, and the first one under ANY too
 _used: dict[str, Group] = {}  # the group of one that operations have used, under ANY
@@ -83,7 +84,8 @@ def _form(environ: Mapping[str, str], strict: bool, backend: str) -> None:
     """Put the group into `_groups`, or nothing where this process is alone."""
     names = _candidates(environ, backend)
     placed = _placed_size(environ)
-    must = (strict or placed > 1) and placed != 1
+    is_several = placed > 1 or (placed == 0 and _shows_others(environ))
+    must = is_several or (strict and placed != 1)
     for name in names:
         group = _groups.get(name) or BACKENDS[name].init(environ, must and len(names) == 1)
         if group is not None:
@@ -93,7 +95,7 @@ def _form(environ: Mapping[str, str], strict: bool, backend: str) -> None:
             _groups.setdefault(ANY, group)
             return
     if must:
-        raise BackendError(_not_configured(names, placed))
+        raise BackendError(_not_configured(names, is_several, placed))
 
 
 def _placed_size(environ: Mapping[str, str]) -> int:
@@ -105,13 +107,19 @@ def _placed_size(environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _not_configured(names: tuple[str, ...], placed: int) -> str:
+def _shows_others(environ: Mapping[str, str]) -> bool:
+    """Return whether an environment that counts no ranks is still that of one among several."""
+    is_not_the_first = any((integer(environ, name) or 0) > 0 for name in RANKS)
+    return is_not_the_first or any(module.is_configured(environ) for module in BACKENDS.values())
+
+
+def _not_configured(names: tuple[str, ...], is_several: bool, placed: int) -> str:
     """Return the complaint where a group of one would be a lie, or is not wanted."""
     where = f"backend {' or '.join(names)}"
     hint = "start the program with `jobkit launch` or `jobkit exec`, with a backend other than none"
-    if placed > 1:
-        wrong = f"there are {placed} ranks, but nothing says where they meet"
-        return complaint(where, wrong, expected=f"a group of {placed}", hint=hint)
+    if is_several:
+        wrong = f"there are {placed or 'several'} ranks, but nothing says where they meet"
+        return complaint(where, wrong, expected=f"a group of {placed or 'them'}", hint=hint)
     return complaint(where, "not configured", expected="a group, since strict is on", hint=hint)
 
 

@@ -23,6 +23,9 @@ class Stand(ModuleType):
     def is_available(self) -> bool:
         return True
 
+    def is_configured(self, environ: Mapping[str, str]) -> bool:
+        return self.__name__ in environ
+
     def init(self, environ: Mapping[str, str], strict: bool) -> Group | None:
         if self.__name__ not in environ:
             if strict:
@@ -143,6 +146,21 @@ def test_several_ranks_without_a_meeting_place_are_never_silently_alone(
 ) -> None:
     with pytest.raises(BackendError):
         init({name: "4"}, backend)
+
+
+@pytest.mark.parametrize("asked", [{}, {"JOBKIT_BACKEND": "nccl"}])
+def test_where_another_backend_is_configured_none_is_silently_alone(
+    stands: dict[str, Stand], asked: dict[str, str]
+) -> None:
+    with pytest.raises(BackendError):
+        init({"ring": "", **asked}, "any" if asked else "nccl")
+
+
+@pytest.mark.parametrize("name", ["JOBKIT_RANK", "MLX_RANK"])
+def test_a_rank_above_0_is_never_silently_alone(stands: dict[str, Stand], name: str) -> None:
+    with pytest.raises(BackendError, match="there are several ranks, but nothing says where they meet"):
+        init({name: "1"})
+    assert init({name: "0"}).size() == 1
 
 
 def test_a_placed_size_of_one_is_a_group_of_one_even_when_strict(stands: dict[str, Stand]) -> None:
