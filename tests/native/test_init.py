@@ -194,6 +194,34 @@ def test_a_rank_that_does_not_come_is_named_at_the_deadline(tmp_path: Path, rese
     assert "[ring] rank 0 of 2: waited 1.0 s for rank 1" in stderr
 
 
+@pytest.mark.parametrize(
+    "waiting",
+    ["dist.recv((1,), 'float32', 1 - world.rank())", "while True: dist.all_sum(np.ones(9))"],
+    ids=["in one call", "in one after another"],
+)
+def test_a_daemon_thread_in_an_operation_does_not_spoil_the_exit(
+    tmp_path: Path, reserve_ports: Any, waiting: str
+) -> None:
+    pytest.importorskip("jobkit.native._core")
+    source = f"""
+        import threading, time
+        import numpy as np
+        import jobkit.native as dist
+
+        world = dist.init()
+
+        def wait():
+            {waiting}
+
+        threading.excepthook = lambda failed: None
+        threading.Thread(target=wait, daemon=True).start()
+        time.sleep(0.5)
+    """
+    with reserve_ports(2) as ports:
+        results = run_program(source, gang_environs(tmp_path, ports))
+    assert results == [(0, "", "")] * 2
+
+
 def test_a_broken_environment_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "hosts.json"
     path.write_text("not json")

@@ -16,7 +16,7 @@ from pathlib import Path
 from jobkit.errors import BackendError, complaint
 
 SOURCES = Path(__file__).resolve().parent.parent / "src"
-SOURCE_NAMES = ("mlx_group.cc", "capi.h", "dtype.h", "reduce.h")
+SOURCE_NAMES = ("mlx_group.cc", "capi.h", "dtype.h", "gil.h", "reduce.h")
 # The headers of mlx that fix the layout of what the bridge shares with it.
 MLX_HEADERS = ("array.h", "allocator.h", "backend/cpu/encoder.h", "distributed/distributed_impl.h")
 FLAGS = (

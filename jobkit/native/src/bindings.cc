@@ -7,6 +7,7 @@
 
 #include "bootstrap.h"
 #include "capi_group.h"
+#include "gil.h"
 #include "reduce.h"
 
 namespace nb = nanobind;
@@ -57,13 +58,13 @@ class View {
 
 // Asked by a waiting thread without the GIL: has a signal handler raised?
 bool signal_arrived() {
-  nb::gil_scoped_acquire gil;
+  WithGil gil;
   return PyErr_CheckSignals() != 0;
 }
 
 // A line for the program's log. A handler that raises cannot fail the operation that waits.
 void warn(const std::string& text) {
-  nb::gil_scoped_acquire gil;
+  WithGil gil;
   try {
     nb::module_::import_("logging").attr("getLogger")("jobkit.native").attr("warning")("%s", text);
   } catch (nb::python_error& error) {
@@ -77,7 +78,7 @@ CallOptions options(double timeout_s) { return {timeout_s, signal_arrived}; }
 template <typename Body>
 auto waiting(Body body) {
   try {
-    nb::gil_scoped_release no_gil;
+    WithoutGil no_gil;
     return body();
   } catch (const Interrupted& interrupted) {
     if (PyErr_Occurred()) throw nb::python_error();
@@ -92,7 +93,7 @@ class PyGroup {
   explicit PyGroup(std::shared_ptr<Group> group) : group_(std::move(group)) {}
   ~PyGroup() {
     // The last share takes leave of the peers, which may take a moment.
-    nb::gil_scoped_release no_gil;
+    WithoutGil no_gil;
     group_.reset();
   }
 
@@ -184,12 +185,12 @@ class PyGroup {
   }
 
   void abort(const std::string& reason) {
-    nb::gil_scoped_release no_gil;
+    WithoutGil no_gil;
     group_->abort(reason);
   }
 
   void close() {
-    nb::gil_scoped_release no_gil;
+    WithoutGil no_gil;
     group_->close();
   }
 
@@ -264,7 +265,7 @@ std::unique_ptr<PyGroup> py_connect(int rank, const std::vector<std::vector<std:
 void py_reduce(int op, int dtype, nb::handle left, nb::handle right, nb::handle out, uint64_t count) {
   Dtype type = checked_dtype(dtype);
   View a(left, false, count, type), b(right, false, count, type), c(out, true, count, type);
-  nb::gil_scoped_release no_gil;
+  WithoutGil no_gil;
   reduce(checked_op(op), type, a.data(), b.data(), c.data(), count);
 }
 
@@ -277,7 +278,7 @@ void py_reduce_all(int op, int dtype, nb::sequence parts, nb::handle out, uint64
     data.push_back(views.back()->data());
   }
   View result(out, true, count, type);
-  nb::gil_scoped_release no_gil;
+  WithoutGil no_gil;
   reduce_all(checked_op(op), type, data.data(), static_cast<int>(data.size()), result.data(), count, scale);
 }
 

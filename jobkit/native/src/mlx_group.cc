@@ -19,6 +19,7 @@
 
 #include "capi.h"
 #include "dtype.h"
+#include "gil.h"
 #include "mlx/backend/cpu/encoder.h"
 #include "mlx/distributed/distributed.h"
 #include "mlx/distributed/distributed_impl.h"
@@ -180,7 +181,7 @@ class BridgedGroup : public mx::distributed::detail::GroupImpl {
     check_color(color);
     // MLX's binding calls with the interpreter's lock held; the streams that have to end first may need it.
     if (PyGILState_Check()) {
-      nb::gil_scoped_release released;
+      jobkit::WithoutGil released;
       return split_now(color, key);
     }
     return split_now(color, key);
@@ -301,7 +302,7 @@ struct PythonTurn {
 
   void enter() {
     ticket = std::make_unique<Ticket>(channel);
-    nb::gil_scoped_release released;
+    jobkit::WithoutGil released;
     ticket->wait();
   }
   void exit() { ticket.reset(); }
