@@ -54,7 +54,8 @@ def members(job: str, groups: Iterable[int], run_dir: str = "") -> set[int]:
         groups: Process groups of the ranks.
         run_dir: The job's run folder; "" for any. A job of the same id may run for another JOBKIT_HOME.
     """
-    marks = {f"JOBKIT_JOB={job}".encode()} | ({f"JOBKIT_RUN_DIR={run_dir}".encode()} if run_dir else set())
+    texts = (f"JOBKIT_JOB={job}", f"JOBKIT_RUN_DIR={run_dir}" if run_dir else "")
+    marks = {os.fsencode(text) for text in texts if text}
     found = _by_proc(marks) if _PROC.joinpath("self").exists() else _by_ps(set(groups))
     return found - {os.getpid()}
 

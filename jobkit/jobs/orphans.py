@@ -20,7 +20,7 @@ _POLL_S = 0.02
 
 def find(run_dir: Path) -> list[int]:
     """Return the living processes of the job or point with this run folder, or of any point of it."""
-    mark = f"JOBKIT_RUN_DIR={run_dir}".encode()
+    mark = os.fsencode(f"JOBKIT_RUN_DIR={run_dir}")
     return [int(path.name) for path in _PROC.glob("[0-9]*") if _belongs(path, mark) and not _is_dead(path)]
 
 

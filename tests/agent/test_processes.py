@@ -55,6 +55,17 @@ def test_a_job_of_the_same_id_with_another_run_folder_is_another_job() -> None:
     assert [str(one.pid) in pids for pids in seen] == [True, False]
 
 
+def test_a_run_folder_whose_name_is_not_utf_8_tells_jobs_apart() -> None:
+    folder = os.fsdecode(b"/runs\xff/j")
+    marks = {"JOBKIT_JOB": "j-bytes", "JOBKIT_RUN_DIR": folder}
+    process = subprocess.Popen(["sleep", "600"], env={**os.environ, **marks}, start_new_session=True)
+    try:
+        assert process.pid in members("j-bytes", (), folder)
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_the_keeper_of_another_job_and_what_it_started_are_not_members() -> None:
     program = (
         "import subprocess, sys; p = subprocess.Popen(['sleep', '600']); print(p.pid, flush=True); p.wait()"

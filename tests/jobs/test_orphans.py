@@ -31,3 +31,15 @@ def test_processes_of_a_job_and_its_points_are_found_and_ended(
 
 def test_a_job_without_processes_is_ended_already(tmp_path: Path) -> None:
     assert orphans.end(tmp_path)
+
+
+def test_a_run_folder_whose_name_is_not_utf_8_is_searched_too(
+    until: Callable[..., None], tmp_path: Path
+) -> None:
+    folder = tmp_path / os.fsdecode(b"a\xff")
+    mine = start(folder)
+    try:
+        until(lambda: orphans.find(folder) == [mine.pid])
+    finally:
+        mine.kill()
+        mine.wait()
