@@ -42,7 +42,7 @@ def read_victim(folder: Path, rank: int) -> int | None:
     """Return the rank that this rank's error named as the culprit, None if it named none."""
     try:
         said = json.loads((folder / f"rank-{rank}.victim.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     culprit = said.get("victim_of") if isinstance(said, dict) else None
     return culprit if isinstance(culprit, int) and culprit != rank else None

@@ -108,7 +108,7 @@ def read_hostfile(path: str) -> Hosts:
         content = json.loads(Path(path).read_text())
     except OSError as error:
         raise SpecError(complaint(path, f"cannot be read ({error.strerror})")) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(
             complaint(path, f"not JSON ({error})", expected='[{"ssh": "host", "ips": ["10.0.0.1"]}, …]')
         ) from error

@@ -43,7 +43,7 @@ def every(environ: Mapping[str, str]) -> list[Found]:
     """
     folder = home.jobs(environ)
     try:
-        names = sorted(path.name for path in folder.iterdir())
+        names = sorted(path.name for path in folder.iterdir() if path.is_symlink() or path.is_dir())
     except FileNotFoundError:
         return []
     except OSError as error:

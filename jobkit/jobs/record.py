@@ -194,7 +194,7 @@ def read(folder: Path) -> Record:
         return loads((folder / RECORD).read_bytes())
     except OSError as error:
         raise UnreadableError(f"{folder / RECORD}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableError(f"{folder / RECORD}: not a record of a job: {error}") from error
 
 

@@ -26,7 +26,14 @@ def test_a_folder_that_is_gone_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "victim_of"),
-    [('{"victim_of": 1}', 1), ('{"victim_of": 2}', None), ("{}", None), ("[1]", None), ("{", None)],
+    [
+        ('{"victim_of": 1}', 1),
+        ('{"victim_of": 2}', None),
+        ("{}", None),
+        ("[1]", None),
+        ("{", None),
+        ("[" * 100_000, None),
+    ],
 )
 def test_a_rank_may_name_another_as_the_culprit(tmp_path: Path, text: str, victim_of: int | None) -> None:
     (tmp_path / "rank-2.victim.json").write_text(text)

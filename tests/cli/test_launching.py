@@ -123,6 +123,7 @@ def test_a_mapping_brings_backend_and_variables(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("not JSON", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ("[]", "not a hostfile"),
         ("7", "not a hostfile"),
         ('{"hosts": 3}', "not a hostfile"),

@@ -35,6 +35,14 @@ def test_all_jobs_are_found_and_nothing_that_is_hidden(around: AROUND) -> None:
     assert [found.id for found in find.every(around)] == ["20261122-a", "20261122-ab", "broken", "sweep"]
 
 
+def test_a_file_among_the_jobs_is_not_a_job(around: AROUND, tmp_path: Path) -> None:
+    (tmp_path / "jobs" / "notes.txt").touch()
+    (tmp_path / "jobs" / "dangling").symlink_to(tmp_path / "gone")
+
+    assert "notes.txt" not in [found.id for found in find.every(around)]
+    assert "dangling" in [found.id for found in find.every(around)]  # its run folder was removed
+
+
 def test_a_home_that_is_not_there_has_no_jobs(tmp_path: Path) -> None:
     assert find.every({"JOBKIT_HOME": str(tmp_path / "nowhere")}) == []
 

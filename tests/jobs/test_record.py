@@ -41,7 +41,9 @@ def test_a_record_on_disk_is_private(make_record: Make, tmp_path: Path) -> None:
     assert record.read(tmp_path) == make_record()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 2}', '{"schema": 1}', "null", '"\xff"'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"schema": 2}', '{"schema": 1}', "null", '"\xff"', "[" * 100_000]
+)
 def test_what_is_no_record_is_told(text: str, tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text(text, encoding="latin-1")
     with pytest.raises(record.UnreadableError, match="not a record of a job"):
