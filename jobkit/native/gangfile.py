@@ -56,7 +56,7 @@ def read(path: str) -> Gang:
     where = f"gang file {path}"
     try:
         value = json.loads(_text(path, "gang file"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BackendError(complaint(where, f"not JSON ({error})")) from None
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         got = value.get("schema") if isinstance(value, dict) else type(value).__name__

@@ -45,7 +45,7 @@ def parse(text: str, *, where: str) -> Hosts:
     """Return the table that `text` holds; `where` names it in errors (BackendError)."""
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BackendError(complaint(where, f"not JSON ({error})", got=text[:40], expected=FORM)) from None
     _check_is_table(value, where)
     for rank, addresses in enumerate(value):

@@ -57,6 +57,7 @@ def damaged(**changes: Any) -> dict[str, Any]:
 
 WRONG = [
     ("nonsense", "not JSON"),
+    ("[" * 100_000, "not JSON"),
     ("[]", "unknown schema, got 'list'"),
     (damaged(schema=2), "unknown schema, got 2, expected 1"),
     (damaged(size=3), "damaged"),

@@ -61,6 +61,7 @@ def test_every_ip_address_is_accepted(ip: Any, port: int) -> None:
 
 WRONG = [
     ("not json", "not JSON"),
+    ("[" * 100_000, "not JSON"),
     ("", "not JSON"),
     ([], "no ranks"),
     ("3", "not a list"),
