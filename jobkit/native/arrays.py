@@ -117,6 +117,8 @@ def element_type(dtype: Any) -> np.dtype[Any]:
     Raises:
         TypeError: It is not one of the 14 types.
     """
+    if dtype is None:  # float64 to NumPy
+        raise TypeError(complaint("dtype", "not given", expected=_one_of_the_types()))
     if str(dtype) == "bfloat16":
         dtype = _bfloat16()
     try:

@@ -100,15 +100,12 @@ def sendrecv(
     group = group or backends.default()
     dst, src, tag = _other("dst", dst, group), _other("src", src, group), _tag(tag)
     core = connected(group)
+    like = x if like is None else like
+    _check_like(like, x)
     if arrays.is_mlx(x):
-        return bridge("sendrecv", x, dst, src, tag=tag, group=group, timeout=timeout)
+        return bridge("sendrecv", x, dst, src, tag=tag, like=like, group=group, timeout=timeout)
     source = arrays.operand(x)
-    result = _blank(source if like is None else arrays.operand(like))
-    if result.code != source.code:
-        got, expected = str(result.data.dtype), str(source.data.dtype)
-        raise ValueError(
-            complaint("sendrecv: like", "another type", got=got, expected=f"{expected} as is sent")
-        )
+    result = _blank(arrays.operand(like))
     sent, received, code = source.data, result.data, source.code
     with group.turn():
         core.sendrecv(sent, sent.size, dst, received, received.size, src, code, tag, seconds(timeout))
@@ -119,6 +116,18 @@ def _receive(result: Operand, src: int, tag: int, group: Group, timeout: float |
     with group.turn():
         connected(group).recv(result.data, result.data.size, result.code, src, tag, seconds(timeout))
     return result.finish(result.data)
+
+
+def _check_like(like: Any, x: Any) -> None:
+    """Raise unless both are arrays of one element type, and both or neither of MLX."""
+    got, expected = arrays.type_name(like), arrays.type_name(x)
+    if arrays.is_mlx(like) != arrays.is_mlx(x):
+        kinds = type(like).__name__, type(x).__name__
+        raise TypeError(complaint("sendrecv: like", "of another library", got=kinds[0], expected=kinds[1]))
+    if got != expected:
+        raise ValueError(
+            complaint("sendrecv: like", "another type", got=got, expected=f"{expected} as is sent")
+        )
 
 
 def _blank(like: Operand) -> Operand:

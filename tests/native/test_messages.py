@@ -119,6 +119,7 @@ def test_wrong_arguments_are_refused_before_anything_is_sent(run_ranks: Run) -> 
             (ValueError, "shape: negative", lambda: dist.recv((2, -1), "float64", other, group=group)),
             (ValueError, "timeout: not a time", lambda: dist.send(x, other, group=group, timeout=-1)),
             (TypeError, "dtype: unknown", lambda: dist.recv(2, "float31", other, group=group)),
+            (TypeError, "dtype: not given", lambda: dist.recv(2, None, other, group=group, timeout=1)),
             (TypeError, "dtype: not supported", lambda: dist.recv(2, np.complex128, other, group=group)),
             (TypeError, "not an array", lambda: dist.send("text", other, group=group)),
             (TypeError, "integer", lambda: dist.send(x, 1.0, group=group)),  # type: ignore[arg-type]

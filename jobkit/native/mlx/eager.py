@@ -212,8 +212,8 @@ def recv_like(x: mx.array, src: int, *, group: EagerGroup) -> mx.array:
     return recv(x.shape, x.dtype, src, group=group)
 
 
-def sendrecv(x: mx.array, dst: int, src: int, *, group: EagerGroup) -> mx.array:
-    """Send `x` to rank `dst` and return what rank `src` sent, of the same shape and type."""
+def sendrecv(x: mx.array, dst: int, src: int, *, like: mx.array, group: EagerGroup) -> mx.array:
+    """Send `x` to rank `dst` and return what rank `src` sent, of the shape of `like` and the type of both."""
     core = connected(group.native)
     dst, src, code, tag = (
         peer(group.native, "dst", dst),
@@ -223,9 +223,9 @@ def sendrecv(x: mx.array, dst: int, src: int, *, group: EagerGroup) -> mx.array:
     )
 
     def run(x: mx.array) -> mx.array:
-        source, out = _buffer(x), _like(x, x.shape)
+        source, out = _buffer(x), _like(x, like.shape)
         with group.turn():
-            core.sendrecv(source, x.size, dst, out, x.size, src, code, tag, group.timeout_s)
+            core.sendrecv(source, x.size, dst, out, like.size, src, code, tag, group.timeout_s)
         return _array(out, x.dtype)
 
     return _apply("sendrecv", run, x)

@@ -100,10 +100,17 @@ def recv_like(x: mx.array, src: int, tag: int = 0, *, group: Group, timeout: flo
 
 
 def sendrecv(
-    x: mx.array, dst: int, src: int, tag: int = 0, *, group: Group, timeout: float | None = None
+    x: mx.array,
+    dst: int,
+    src: int,
+    tag: int = 0,
+    *,
+    like: mx.array,
+    group: Group,
+    timeout: float | None = None,
 ) -> mx.array:
-    """Send `x` to rank `dst` and return what rank `src` sent, of the same shape and type."""
-    return eager.sendrecv(x, dst, src, group=groups.eager_group(group, timeout=timeout, tag=tag))
+    """Send `x` to rank `dst` and return what rank `src` sent, of the shape of `like` and the type of both."""
+    return eager.sendrecv(x, dst, src, like=like, group=groups.eager_group(group, timeout=timeout, tag=tag))
 
 
 def scatter(x: mx.array, root: int, *, group: Group, timeout: float | None = None) -> mx.array:

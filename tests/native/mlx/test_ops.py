@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 import jobkit.native as dist
@@ -62,6 +63,25 @@ def test_those_that_mlx_has_not_keep_the_type(trio: Any, kind: str) -> None:
             typed([20 + rank]),
             typed([10 * left, 10 * left + 1, 10 * left + 2]),
         ]
+
+
+def test_both_directions_may_differ_in_shape(pair: Any) -> None:
+    def run(rank: Any) -> Any:
+        other = 1 - rank.rank
+        mine, theirs = mx.arange(2 + 3 * rank.rank), mx.zeros(2 + 3 * other, mx.int32)
+        return dist.sendrecv(mine, other, other, like=theirs).tolist()
+
+    assert pair(run) == [[0, 1, 2, 3, 4], [0, 1]]
+
+
+@pytest.mark.parametrize("wrong", ["mx.zeros(2)", "np.zeros(2)"])
+def test_what_comes_has_the_type_of_what_goes(pair: Any, wrong: str) -> None:
+    def run(rank: Any, wrong: str) -> Any:
+        like = mx.zeros(2) if wrong == "mx.zeros(2)" else np.zeros(2, np.int32)
+        return dist.sendrecv(mx.arange(2), 1 - rank.rank, 1 - rank.rank, like=like)
+
+    for outcome in pair.outcomes(run, wrong):
+        assert "sendrecv: like: " in outcome.text
 
 
 def test_messages_are_told_apart_by_their_tag(pair: Any) -> None:
