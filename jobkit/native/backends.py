@@ -70,7 +70,11 @@ def shutdown() -> None:
 
 
 def _sound(group: Group) -> Group:
-    """Return the group unless it has failed."""
+    """Return the group unless it has failed, or is another process's."""
+    if group.is_inherited():
+        wrong = "its group belongs to the process that forked this one"
+        hint = "start children that communicate with `jobkit launch`, leave it to the parent otherwise"
+        raise BackendError(complaint(f"backend {group.backend}", wrong, hint=hint))
     failure = group.failure()
     if failure is not None:
         hint = "call `shutdown` on every rank, then `init` forms a new one"

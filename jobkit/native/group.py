@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from jobkit.errors import complaint
 if TYPE_CHECKING:
     from jobkit.native import _core
 
+
+LARGEST = 2**31 - 1  # of the numbers that a split may be given
 
 _NOBODY_WAITS: AbstractContextManager[Any] = nullcontext()
 
@@ -30,7 +33,7 @@ class Group:
             bridge to MLX does with MLX's streams, puts its own here.
     """
 
-    __slots__ = ("__weakref__", "_rank", "_size", "backend", "core", "is_authenticated", "turn")
+    __slots__ = ("__weakref__", "_owner", "_rank", "_size", "backend", "core", "is_authenticated", "turn")
 
     def __init__(
         self, core: _core.Group | None, *, backend: str = "none", is_authenticated: bool = False
@@ -39,6 +42,7 @@ class Group:
         self.backend = backend
         self.is_authenticated = is_authenticated or core is None
         self.turn: Callable[[], AbstractContextManager[Any]] = lambda: _NOBODY_WAITS
+        self._owner = os.getpid()
         self._rank = 0 if core is None else core.rank
         self._size = 1 if core is None else core.size
 
@@ -57,23 +61,27 @@ class Group:
         """Return the group of the ranks that gave the same `color`. Collective: every rank of this group.
 
         Args:
-            color: An integer >= 0; with None this rank joins no group.
-            key: Orders the ranks of the new group, ties by rank; below 0 for all keeps their order.
+            color: An integer from 0 to 2**31 - 1; with None this rank joins no group.
+            key: Orders the ranks of the new group, ties by rank; below 0 for all keeps their order. Less than
+                2**31.
             timeout: Seconds; None for the group's own.
 
         Returns:
             The new group, None where `color` is None.
 
         Raises:
-            ValueError: `color` is negative.
+            ValueError: `color` or `key` is out of range.
             BackendError: A rank failed or did not come.
         """
-        if color is not None and operator.index(color) < 0:
-            raise ValueError(complaint("split", "not a color", got=color, expected="an integer >= 0 or None"))
+        if color is not None and not 0 <= operator.index(color) <= LARGEST:
+            expected = f"an integer from 0 to {LARGEST}, or None"
+            raise ValueError(complaint("split", "not a color", got=color, expected=expected))
+        if operator.index(key) > LARGEST:
+            raise ValueError(complaint("split", "not a key", got=key, expected=f"at most {LARGEST}"))
         if self.core is None:
             return None if color is None else self
         with self.turn():
-            part = self.core.split(color, operator.index(key), seconds(timeout))
+            part = self.core.split(color, max(operator.index(key), -1), seconds(timeout))
         if part is None:
             return None
         if part.size == 1:
@@ -88,6 +96,10 @@ class Group:
     def failure(self) -> str | None:
         """Return why no operation of this group can succeed any more, None while all is well."""
         return None if self.core is None else self.core.failure
+
+    def is_inherited(self) -> bool:
+        """Return whether this process is a fork's child, and the group its parent's."""
+        return self.core is not None and os.getpid() != self._owner
 
     def topology(self) -> dict[str, Any]:
         """Return what the ranks found out about each other when they met; empty in a group of one."""

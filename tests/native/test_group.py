@@ -91,11 +91,28 @@ def test_a_part_of_one_rank_is_a_group_of_one(run_ranks: Run) -> None:
 @needs_engine
 def test_a_negative_color_is_refused_before_anything_is_sent(run_ranks: Run) -> None:
     def program(group: Group) -> Any:
-        with pytest.raises(ValueError, match="split: not a color, got -1, expected an integer >= 0 or None"):
+        with pytest.raises(ValueError, match="split: not a color, got -1, expected an integer from 0 "):
             group.split(-1)
         return dist.all_sum(1, group=group).item()
 
     assert run_ranks(2, program) == [2, 2]
+
+
+@needs_engine
+@pytest.mark.parametrize(
+    ("choice", "wrong"),
+    [((2**31,), "not a color, got 2147483648"), ((0, 2**31), "not a key, got 2147")],
+)
+def test_a_color_or_key_of_more_than_31_bits_is_refused_before_anything_is_sent(
+    run_ranks: Run, choice: tuple[int, ...], wrong: str
+) -> None:
+    def program(group: Group) -> Any:
+        with pytest.raises(ValueError, match=f"split: {wrong}"):
+            group.split(*choice)
+        part = group.split(2**31 - 1, -(2**40))
+        return None if part is None else part.rank()
+
+    assert run_ranks(2, program) == [0, 1]
 
 
 @needs_engine

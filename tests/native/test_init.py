@@ -194,6 +194,32 @@ def test_a_rank_that_does_not_come_is_named_at_the_deadline(tmp_path: Path, rese
     assert "[ring] rank 0 of 2: waited 1.0 s for rank 1" in stderr
 
 
+def test_a_child_of_a_fork_does_not_get_its_parents_group(tmp_path: Path, reserve_ports: Any) -> None:
+    pytest.importorskip("jobkit.native._core")
+    source = """
+        import os, warnings
+        import jobkit.native as dist
+
+        warnings.simplefilter("ignore")  # of fork beside threads
+        world = dist.init()
+        if child := os.fork():
+            os.waitpid(child, 0)
+            print(dist.all_sum(1))
+        else:
+            try:
+                print(dist.init(), flush=True)
+            except RuntimeError as error:
+                print(error, flush=True)
+            os._exit(0)
+    """
+    with reserve_ports(2) as ports:
+        results = run_program(source, gang_environs(tmp_path, ports))
+    for status, stdout, _ in results:
+        assert status == 0
+        assert stdout.startswith("backend ring: its group belongs to the process that forked this one")
+        assert stdout.endswith("\n2\n")
+
+
 @pytest.mark.parametrize(
     "waiting",
     ["dist.recv((1,), 'float32', 1 - world.rank())", "while True: dist.all_sum(np.ones(9))"],
