@@ -10,7 +10,7 @@ BUILD_TOOLS := "scikit-build-core>=1.1" "nanobind>=2.10" cmake ninja
 COMPILED := pyproject.toml jobkit/native/src/CMakeLists.txt $(wildcard jobkit/native/src/*.cc jobkit/native/src/*.h)
 PYTEST_FLAGS ?=
 
-.PHONY: demo test check lint format system clean
+.PHONY: demo test check lint format system system-tests clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)/.installed
@@ -21,7 +21,7 @@ test: lint
 	$(TEST)/bin/pytest $(PYTEST_FLAGS)
 
 check: lint
-	$(TEST)/bin/pytest -m "not slow" $(PYTEST_FLAGS)
+	$(TEST)/bin/pytest -m "not slow" --numprocesses 2 $(PYTEST_FLAGS)
 
 lint: $(TEST)/.installed
 	$(TEST)/bin/ruff check .
@@ -38,7 +38,7 @@ format: $(TEST)/.installed
 $(DEMO)/.installed: $(COMPILED) | system
 	$(call environment,$(DEMO),mlx,docs)
 
-$(TEST)/.installed: $(COMPILED) | system
+$(TEST)/.installed: $(COMPILED) | system-tests
 	$(call environment,$(TEST),mlx,docs,test,lint)
 
 # $(1): folder of the environment; $(2) and on: extras.
@@ -54,6 +54,10 @@ endef
 # What a fresh machine may lack. Only root can install it; anyone else is told what to ask for.
 system:
 	@bash tests/system.sh "$(PYTHON)"
+
+# Network namespaces for the tests; where they cannot be had, the tests that need them say so.
+system-tests:
+	@bash tests/system.sh "$(PYTHON)" ip:iproute2
 
 clean:
 	rm -rf build

@@ -1,10 +1,17 @@
 #!/usr/bin/env bash
 # Make sure that this machine has what a build needs: Python with venv, a C++ compiler and git.
 # As root on a Debian-like system whatever is missing is installed; otherwise it is named.
+#
+#   system.sh PYTHON [COMMAND:PACKAGE ...]     the further ones are wanted, but only root installs them
 set -euo pipefail
 python=${1:-python3}
+shift || true
 
+is_root=$([ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo yes || echo no)
 missing=()
+for wanted in "$@"; do
+  command -v "${wanted%%:*}" >/dev/null || [ "$is_root" = no ] || missing+=("${wanted##*:}")
+done
 command -v "$python" >/dev/null || missing+=(python3)
 "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || missing+=(g++)
@@ -14,7 +21,7 @@ command -v git >/dev/null || missing+=(git)
   2>/dev/null || missing+=(python3-dev)
 
 [ ${#missing[@]} -eq 0 ] && exit 0
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+if [ "$is_root" = yes ]; then
   echo "installing ${missing[*]}" >&2
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

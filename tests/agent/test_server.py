@@ -238,7 +238,9 @@ def test_no_signal_is_ignored_or_blocked_in_a_rank(make_request: Make, run_agent
     finally:
         signal.signal(signal.SIGTTIN, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    assert [int(line.split()[1], 16) for line in ran.output().splitlines()] == [0, 0]
+    # The C library keeps signals 32 and 33 to itself: some systems' shells leave one ignored, and nobody can change it.
+    its_own = 0b11 << 31
+    assert [int(line.split()[1], 16) & ~its_own for line in ran.output().splitlines()] == [0, 0]
 
 
 def test_what_the_agent_hands_down_is_gone_in_the_program(make_request: Make, run_agent: Run) -> None:
