@@ -238,7 +238,7 @@ def test_no_signal_is_ignored_or_blocked_in_a_rank(make_request: Make, run_agent
     finally:
         signal.signal(signal.SIGTTIN, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    # The C library keeps signals 32 and 33 to itself: some systems' shells leave one ignored, and nobody can change it.
+    # Signals 32 and 33 are the C library's own: where one was left ignored, nobody can change that.
     its_own = 0b11 << 31
     assert [int(line.split()[1], 16) & ~its_own for line in ran.output().splitlines()] == [0, 0]
 
