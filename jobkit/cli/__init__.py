@@ -66,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit status; every JobkitError becomes one message on stderr."""
+    from jobkit.cli import streams
+
+    streams.open_all()
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["exec"] and words[1:2] not in (["-h"], ["--help"]):
         # Every rank waits for it: the parser of all verbs would take longer than the shim.
@@ -76,13 +79,21 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         args = parser().parse_args(words)
-        return int(verb_module(args.verb).run(args))
+        status = int(verb_module(args.verb).run(args))
+        sys.stdout.flush()
+        return status
     except JobkitError as error:
         talk.error(str(error))
         return error.exit_status
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone (`jobkit logs J | head`); keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output has gone (`jobkit logs J | head`).
+        streams.drop_output()
         return Exit.OK
+    except OSError as error:
+        if not streams.refused(error):
+            raise
+        streams.drop_output()
+        talk.error(f"standard output: cannot be written ({error.strerror})")
+        return Exit.NOT_STARTED

@@ -68,25 +68,13 @@ def run(args: argparse.Namespace) -> int:
     """Start the ranks and stay until all have ended; returns the exit status."""
     import os
     import sys
-    from pathlib import Path
 
+    from jobkit.cli import folder
     from jobkit.cli.foreground import Foreground
     from jobkit.cli.launching import request
 
-    _open_streams()
     if args.print_python:
         print(args.python or sys.executable)
         return 0
-    asked = request(args, dict(os.environ), str(Path.cwd()), os.isatty(1))
+    asked = request(args, dict(os.environ), folder.current(), os.isatty(1))
     return Foreground(asked, label=args.label, table=args.table).run(args.agent_python or sys.executable)
-
-
-def _open_streams() -> None:
-    """Let descriptors 0, 1 and 2 be open, so that no pipe of ours takes the number of one that was closed."""
-    import os
-
-    fd = os.open(os.devnull, os.O_RDWR)
-    while fd < 2:
-        fd = os.dup(fd)
-    if fd > 2:
-        os.close(fd)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -65,13 +64,13 @@ def add_shared(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Submit every spec; with --wait or --follow, watch the jobs."""
-    from jobkit.cli import sending
+    from jobkit.cli import folder, sending
     from jobkit.errors import SpecError
     from jobkit.spec import read_text
 
     if args.id and len(args.specs) > 1:
         raise SpecError("--id: names one job, got several specs")
-    cwd = str(Path.cwd())
+    cwd = folder.current()
     options = (args.executor, args.ranks, tuple(args.overrides), args.args)
     wishes = [sending.Wish(spec, read_text(spec), cwd, *options) for spec in args.specs]
     plans = sending.all_planned(wishes, dict(os.environ))

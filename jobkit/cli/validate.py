@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,13 +48,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(path: str, executor: str | None, overrides: list[str]) -> dict[str, Any]:
+    from jobkit.cli import folder
     from jobkit.errors import SpecError
     from jobkit.plan import plan
     from jobkit.spec import load
 
+    cwd = folder.current()
     try:
         spec = load(path, os.environ, overrides)
-        planned = plan(spec, cwd=str(Path.cwd()), executor=executor, environ=os.environ)
+        planned = plan(spec, cwd=cwd, executor=executor, environ=os.environ)
     except SpecError as error:
         return {"file": path, "ok": False, "complaints": _complaints(str(error)), "notes": []}
     return {"file": path, "ok": True, "complaints": [], **_facts(planned)}
