@@ -381,7 +381,8 @@ Wiring Meeting::hostfile() {
     size_t index = channel == kControlChannel ? 0 : channel - 1;
     call(right, channel, resolve(options_.hosts[right][index]), false);
   }
-  std::vector<int> neighbours = {right, left};
+  std::vector<int> neighbours = {right};
+  if (left != right) neighbours.push_back(left);
   run([&] { return have_all(neighbours); }, [&] { return complain_of(neighbours); });
   // Ports of the contract are for meeting only: a listener left there makes MLX's own ring hang.
   listeners_.clear();

@@ -246,7 +246,9 @@ void Group::lose(Turn& turn, int peer) {
 
 // The same words on both sides: the lower rank comes first.
 void Group::differ(Turn& turn, const Active& active) {
-  std::string ours = name(mesh_->rank()) + " called " + to_string(active.signature);
+  Signature call = active.signature;
+  if (call.call == Call::kSend) call.call = Call::kRecv;  // a message is compared where it arrives
+  std::string ours = name(mesh_->rank()) + " called " + to_string(call);
   std::string theirs = name(active.other) + " called " + to_string(active.theirs);
   bool first = mesh_->rank() < active.other;
   give_up(turn, "calls differ: " + (first ? ours : theirs) + ", " + (first ? theirs : ours), kNobody);

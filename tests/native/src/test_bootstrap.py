@@ -113,6 +113,7 @@ def test_the_error_names_the_ranks_that_are_missing(
     text = str(caught.value)
     assert text.startswith("[ring] rank 0 of 2: waited 0.5 s for rank 1 (")
     assert f"127.0.0.1:{ports[1]}" in text
+    assert text.count("rank 1 (") == 1
     assert "Connection refused" in text
 
 

@@ -229,7 +229,7 @@ def test_a_message_of_another_size_is_an_error_on_both_sides(threads: Threads) -
 
     for text in threads(2, program):
         assert "send(float32, 8 elements, tag=5)" in text
-        assert "send(float32, 4 elements, tag=5)" in text
+        assert "recv(float32, 4 elements, tag=5)" in text
 
 
 def test_an_expired_timeout_names_who_is_missing_and_ends_the_group_everywhere(threads: Threads) -> None:
