@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,26 +53,41 @@ class Setup:
             self._written += data
 
     def environ(self) -> dict[str, str]:
-        """Return the environment that the lines left."""
+        """Return the environment that the lines left; nothing where one of them ended the shell."""
         left = dict(
             item.split("=", 1)
             for item in os.fsdecode(bytes(self._written)).split("\0")[len(self._lines) :]
             if "=" in item
         )
+        if not left:
+            return {}
         kept = {name: self._before[name] for name in _SHELLS_OWN if name in self._before}
         return {**{name: value for name, value in left.items() if name not in _SHELLS_OWN}, **kept}
 
     def failure(self, status: int, host: str) -> str:
-        """Return the message of a line that failed with a status, with the end of what it wrote."""
+        """Return the message of a line that failed or ended the shell, with the end of what it wrote.
+
+        Args:
+            status: Of bash; negative for the signal that killed it.
+            host: The name of this host.
+        """
         number = bytes(self._written).count(b"\0")
         line = self._lines[number - 1] if 0 < number <= len(self._lines) else ""
         tail = self._log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip()
-        message = f"setup: line {number} failed with status {status} on {host}: {line}"
+        message = f"setup: line {number} {_how(status)} on {host}: {line}"
         return message + (f"\n{tail}" if tail else "")
 
     def close(self) -> None:
         """Let go of the pipe."""
         self._result.close()
+
+
+def _how(status: int) -> str:
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    if status == 0:
+        return "ended the shell, expected every line to go on to the next"
+    return f"failed with status {status}"
 
 
 def script(lines: Sequence[str], fd: int) -> str:

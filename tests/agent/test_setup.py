@@ -49,12 +49,24 @@ def test_one_line_may_hold_a_whole_script(run: Run) -> None:
         (("exit 3",), "line 1 failed with status 3 on a: exit 3", 3),
         (("true", "if"), "line 2 failed with status 2 on a: if", 2),
         (("f() { false; }; f",), "line 1 failed with status 1", 1),
+        (("true", "kill -9 $$"), "line 2 was killed by SIGKILL on a: kill -9 $$", -9),
     ],
 )
 def test_the_line_that_fails_is_named(run: Run, lines: tuple[str, ...], line: str, status: int) -> None:
     setup, ended = run(*lines)
     assert ended == status
     assert line in setup.failure(ended, "a")
+
+
+@pytest.mark.parametrize("last", ["exit 0", "exec true"])
+def test_a_line_that_ends_the_shell_leaves_no_environment(run: Run, last: str) -> None:
+    for lines in (("export A=1", last), ("export A=1", last, "export B=1")):
+        setup, status = run(*lines, PWD="/")
+
+        assert (status, setup.environ()) == (0, {})
+        assert f"line 2 ended the shell, expected every line to go on to the next on a: {last}" in (
+            setup.failure(status, "a")
+        )
 
 
 def test_the_end_of_what_a_failing_line_wrote_is_shown(run: Run) -> None:
