@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -16,6 +17,19 @@ SCHEMA = 1
 def now() -> str:
     """Return the time as RFC 3339 in UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal; Python knows the first and the last of the real-time ones alone.
+
+    >>> signal_name(9)
+    'SIGKILL'
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        first = getattr(signal, "SIGRTMIN", number)
+        return f"SIGRTMIN+{number - first}" if number > first else f"SIG{number}"
 
 
 def write_exit(folder: Path, ended: RankExit) -> None:

@@ -435,7 +435,7 @@ class Server:
 
     def _exit(self, rank: Rank, wait_status: int) -> RankExit:
         code = os.waitstatus_to_exitcode(wait_status)
-        status, name = (Exit.SIGNAL - code, signal.Signals(-code).name) if code < 0 else (code, None)
+        status, name = (Exit.SIGNAL - code, record.signal_name(-code)) if code < 0 else (code, None)
         reason, ended_by_jobkit = "signal" if name else "exit", self.ending is not None
         if rank.seat.refusal is not None:
             # It refused by itself, even if it was ended before it could leave.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+
+from jobkit.agent.record import signal_name
 
 _TAIL_BYTES = 2000
 _SHELLS_OWN = ("_", "SHLVL", "PWD", "OLDPWD")  # bash's bookkeeping, not the lines' work
@@ -84,7 +85,7 @@ class Setup:
 
 def _how(status: int) -> str:
     if status < 0:
-        return f"was killed by {signal.Signals(-status).name}"
+        return f"was killed by {signal_name(-status)}"
     if status == 0:
         return "ended the shell, expected every line to go on to the next"
     return f"failed with status {status}"

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from pathlib import Path
 
 import pytest
 
 from jobkit.agent.events import RankExit
-from jobkit.agent.record import now, read_victim, write_exit
+from jobkit.agent.record import now, read_victim, signal_name, write_exit
 
 ENDED = RankExit(2, "a", 3, None, False, None, "exit", "t0", "t1", 0)
 
@@ -42,6 +43,17 @@ def test_a_rank_may_name_another_as_the_culprit(tmp_path: Path, text: str, victi
 
 def test_a_rank_that_names_nobody_is_no_victim(tmp_path: Path) -> None:
     assert read_victim(tmp_path, 2) is None
+
+
+def test_every_signal_has_a_name() -> None:
+    assert signal_name(9) == "SIGKILL"
+    assert all(signal_name(number).startswith("SIG") for number in range(1, 65))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="no real-time signals here")
+def test_a_real_time_signal_is_counted_from_the_first() -> None:
+    assert signal_name(signal.SIGRTMIN) == "SIGRTMIN"
+    assert signal_name(signal.SIGRTMIN + 6) == "SIGRTMIN+6"
 
 
 def test_times_are_rfc_3339_in_utc() -> None:

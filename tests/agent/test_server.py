@@ -56,6 +56,13 @@ def test_a_signal_gives_128_and_its_number(make_request: Make, run_agent: Run) -
     assert (ran.done.status, ran.done.first.signal, ran.done.first.reason) == (139, "SIGSEGV", "signal")
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="no real-time signals here")
+def test_a_real_time_signal_is_a_signal_as_any_other(make_request: Make, run_agent: Run) -> None:
+    number = signal.SIGRTMIN + 6
+    ran = run_agent(make_request("sh", "-c", f"kill -{number:d} $$", ranks=1))
+    assert (ran.done.status, ran.done.first.signal) == (128 + number, "SIGRTMIN+6")
+
+
 def test_the_first_in_time_counts_even_if_both_ended_unseen(
     make_request: Make, listen: Callable[..., Any], wait: Callable[..., Any], tmp_path: Path
 ) -> None:

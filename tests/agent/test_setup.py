@@ -50,6 +50,7 @@ def test_one_line_may_hold_a_whole_script(run: Run) -> None:
         (("true", "if"), "line 2 failed with status 2 on a: if", 2),
         (("f() { false; }; f",), "line 1 failed with status 1", 1),
         (("true", "kill -9 $$"), "line 2 was killed by SIGKILL on a: kill -9 $$", -9),
+        (("kill -40 $$",), "line 1 was killed by SIG", -40),
     ],
 )
 def test_the_line_that_fails_is_named(run: Run, lines: tuple[str, ...], line: str, status: int) -> None:
