@@ -13,6 +13,9 @@ from jobkit.agent.record import now
 from jobkit.agent.request import Request
 from jobkit.agent.room import Seat
 from jobkit.env import names
+from jobkit.errors import complaint
+
+_OWN_FILES = 16  # of the agent itself, and while a rank starts
 
 
 @dataclass
@@ -84,6 +87,27 @@ def _talkative(request: Request, environ: dict[str, str]) -> dict[str, str]:
         helpful |= {"COLUMNS": str(columns), "LINES": str(lines)}
         helpful |= {} if environ.get("NO_COLOR") else {"FORCE_COLOR": "1"}
     return {**helpful, **environ}
+
+
+def too_many(request: Request, limit: int) -> str:
+    """Return why this host cannot have so many ranks, or "": each of them takes open files of the agent's.
+
+    Args:
+        request: What was asked.
+        limit: How many files a process may have open.
+    """
+    of_each = (
+        2 + (request.stdin == "all") + 2 * (request.output == "pipe")
+    )  # its seat, its pidfd, its streams
+    most = (limit - _OWN_FILES) // of_each
+    if request.local_size <= most:
+        return ""
+    return complaint(
+        f"{request.local_size} ranks need more open files than are allowed",
+        f"{of_each} for each",
+        expected=f"at most {most} ranks on this host",
+        hint="ulimit -n allows more",
+    )
 
 
 def start(request: Request, rank: int, environ: dict[str, str], run_dir: Path, folder: Path) -> Rank:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import selectors
 import shutil
 import signal
@@ -198,6 +199,9 @@ class Server:
         request = self.request
         environ = {**environ, **request.overlay}
         first = request.first_rank
+        if refusal := ranks.too_many(request, resource.getrlimit(resource.RLIMIT_NOFILE)[0]):
+            self._fail(Problem(Exit.NOT_STARTED, f"{self.host}: {refusal}"))
+            return
         try:
             for rank in range(first, first + request.local_size):
                 self._add(ranks.start(request, rank, environ, self.run_dir, self.folder))

@@ -18,6 +18,7 @@ from jobkit.env.scrub import scrub
 from jobkit.errors import LaunchError, SpecError, complaint
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
+_MOST_RANKS = 1_000_000  # as in a spec
 _VERBOSE = {"MLX_RING_VERBOSE": "1", "NCCL_DEBUG": "INFO"}
 
 
@@ -92,6 +93,8 @@ def _hosts(args: argparse.Namespace) -> Hosts:
     if args.hostfile is not None:
         return read_hostfile(args.hostfile)
     times = _at_least_one(args.repeat_hosts, "-n")
+    if times > _MOST_RANKS:
+        raise SpecError(complaint("-n", "too many", got=times, expected=f"at most {_MOST_RANKS}"))
     listed = (args.hosts if args.hosts is not None else _LOCAL[0]).split(",")
     if not all(listed):
         raise SpecError(complaint("--hosts", "an empty name", got=args.hosts, expected="HOST,HOST,…"))

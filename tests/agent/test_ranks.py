@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from jobkit.agent.ranks import base_environ, rank_environ, shim_command
+import pytest
+
+from jobkit.agent.ranks import base_environ, rank_environ, shim_command, too_many
 from jobkit.agent.request import Request
 
 Make = Callable[..., Request]
@@ -61,3 +64,20 @@ def test_the_shim_is_the_same_command_as_everywhere(make_request: Make) -> None:
     request = make_request("a", "b", python="/p", backend=("ring", "nccl"), workdir="/w")
     words = ["/p", "-m", "jobkit.env", "--backend", "ring,nccl", "--chdir", "/w", "--", "a", "b"]
     assert shim_command(request) == words
+
+
+@pytest.mark.parametrize(
+    ("differs", "most"),
+    [
+        ({"stdin": "all", "output": "pipe"}, 201),
+        ({"stdin": "none", "output": "pipe"}, 252),
+        ({"stdin": "none", "output": "files"}, 504),
+    ],
+)
+def test_ranks_that_need_more_open_files_than_allowed_are_refused_before_any_starts(
+    make_request: Make, differs: dict[str, Any], most: int
+) -> None:
+    assert too_many(make_request("true", ranks=most, **differs), 1024) == ""
+    refusal = too_many(make_request("true", ranks=most + 1, **differs), 1024)
+    assert f"{most + 1} ranks need more open files than are allowed" in refusal
+    assert f"expected at most {most} ranks" in refusal

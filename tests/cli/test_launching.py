@@ -86,6 +86,7 @@ def test_ranks_start_from_a_scrubbed_environment() -> None:
         (["-n", "2", "--"], SpecError, "no command to run"),
         (["-n", "0", "true"], SpecError, "-n: not a count, got 0"),
         (["-n", "-1", "true"], SpecError, "-n: not a count, got -1"),
+        (["-n", "99999999999", "true"], SpecError, "-n: too many, got 99999999999"),
         (["--hosts", "a,,b", "true"], SpecError, "--hosts: an empty name"),
         (["--hosts", "a", "--hostfile", "f", "true"], SpecError, "cannot be given together"),
         (["--hosts", "10.0.0.1", "true"], LaunchError, "host 10.0.0.1: remote hosts are not available"),
