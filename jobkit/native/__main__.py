@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
 def _show_program_only(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print a traceback as the interpreter does, from the first line of the program on."""
     mine = (__file__, "<frozen runpy>", runpy.__file__)
-    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in mine:
+    while trace is not None and trace.tb_frame.f_code.co_filename in mine:
         trace = trace.tb_next
     sys.__excepthook__(kind, error.with_traceback(trace), trace)
 

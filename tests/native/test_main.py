@@ -93,6 +93,13 @@ def test_a_traceback_shows_the_program_only(tmp_path: Path) -> None:
         assert said[-1] == "ZeroDivisionError: division by zero"
 
 
+def test_an_error_of_syntax_is_shown_as_python_does(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("x = (\n")
+    said = run("program.py", cwd=tmp_path).stderr.splitlines()
+    assert said[0].endswith('program.py", line 1')
+    assert said[-1].startswith("SyntaxError: ")
+
+
 def test_a_missing_file_is_reported_as_python_does(tmp_path: Path) -> None:
     done = run("nothing.py", cwd=tmp_path)
     assert done.returncode == 2
