@@ -17,6 +17,7 @@ GANG_FILE = "JOBKIT_GANG_FILE"
 TOKEN_FILE = "JOBKIT_TOKEN_FILE"
 VICTIM_FILE = "JOBKIT_VICTIM_FILE"
 JOBKIT_RANK = "JOBKIT_RANK"
+JOBKIT_SIZE = "JOBKIT_SIZE"
 HOSTFILE = "MLX_HOSTFILE"
 MLX_RANK = "MLX_RANK"
 MLX_WORLD_SIZE = "MLX_WORLD_SIZE"
@@ -121,7 +122,12 @@ def connect(where: Meeting, environ: Mapping[str, str]) -> Group:
 
 def _gang_meeting(environ: Mapping[str, str]) -> Meeting:
     gang = gangfile.read(environ[GANG_FILE])
-    rank = _placed_rank(environ)
+    rank, size = _placed_rank(environ), integer(environ, JOBKIT_SIZE)
+    if size is not None and size != len(gang.members):
+        where, expected = f"gang file {environ[GANG_FILE]}", f"{size} as {JOBKIT_SIZE} says"
+        raise BackendError(
+            complaint(where, "wrong number of ranks", got=len(gang.members), expected=expected)
+        )
     if rank >= len(gang.members):
         expected = f"a rank from 0 to {len(gang.members) - 1}"
         raise BackendError(

@@ -12,6 +12,7 @@ TIMEOUT = "JOBKIT_TIMEOUT_S"
 CONNECT_TIMEOUT = "JOBKIT_CONNECT_TIMEOUT_S"
 HEARTBEAT = "JOBKIT_HEARTBEAT_S"
 VERBOSE = "MLX_RING_VERBOSE"
+SHORTEST_HEARTBEAT_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Settings:
     Attributes:
         timeout_s: Seconds that a peer may be silent during an operation; 0 waits for ever.
         connect_timeout_s: Seconds until all ranks must have met.
-        heartbeat_s: Seconds between two signs of life; 0 sends none.
+        heartbeat_s: Seconds between two signs of life, at least 0.1; 0 sends none.
         verbose: Whether the ring reports on stderr what it does.
     """
 
@@ -35,12 +36,12 @@ def settings(environ: Mapping[str, str]) -> Settings:
     """Return the settings that the environment asks for, defaults for the rest.
 
     Raises:
-        BackendError: A value is not a number of seconds.
+        BackendError: A value is not a number of seconds, or too short.
     """
     return Settings(
         timeout_s=_seconds(environ, TIMEOUT, Settings.timeout_s),
         connect_timeout_s=_seconds(environ, CONNECT_TIMEOUT, Settings.connect_timeout_s),
-        heartbeat_s=_seconds(environ, HEARTBEAT, Settings.heartbeat_s),
+        heartbeat_s=_heartbeat(environ),
         verbose=environ.get(VERBOSE, "") not in ("", "0"),
     )
 
@@ -57,6 +58,14 @@ def integer(environ: Mapping[str, str], name: str) -> int | None:
     if not (text.isascii() and text.isdigit()):
         raise BackendError(complaint(name, "not a number", got=text, expected="an integer >= 0"))
     return int(text)
+
+
+def _heartbeat(environ: Mapping[str, str]) -> float:
+    value = _seconds(environ, HEARTBEAT, Settings.heartbeat_s)
+    if 0 < value < SHORTEST_HEARTBEAT_S:  # a live rank would be late with its answers
+        expected = f"0, or at least {SHORTEST_HEARTBEAT_S} seconds"
+        raise BackendError(complaint(HEARTBEAT, "too short", got=environ[HEARTBEAT], expected=expected))
+    return value
 
 
 def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:

@@ -74,6 +74,12 @@ def test_a_rank_that_does_not_fit_the_table_is_an_error(
         ring.meeting({"JOBKIT_GANG_FILE": gang, **variables})
 
 
+def test_a_table_of_another_size_is_an_error(gang: str) -> None:
+    environ = {"JOBKIT_RANK": "0", "JOBKIT_SIZE": "3", "JOBKIT_GANG_FILE": gang}
+    with pytest.raises(BackendError, match=r"gang\.json: wrong number of ranks, got 2, expected 3"):
+        ring.meeting(environ)
+
+
 def test_a_hostfile_without_a_rank_is_an_error(hostfile: str) -> None:
     with pytest.raises(BackendError, match="MLX_RANK: not set although MLX_HOSTFILE is"):
         ring.init({"MLX_HOSTFILE": hostfile}, False)

@@ -33,6 +33,12 @@ def test_what_is_no_number_of_seconds_is_refused_by_name(text: str) -> None:
         settings({"JOBKIT_TIMEOUT_S": text})
 
 
+def test_a_heartbeat_that_nobody_could_answer_in_time_is_refused() -> None:
+    expected = "JOBKIT_HEARTBEAT_S: too short, got '0.001', expected 0, or at least 0.1 seconds"
+    with pytest.raises(BackendError, match=expected):
+        settings({"JOBKIT_HEARTBEAT_S": "0.001"})
+
+
 def test_a_count_is_none_where_it_is_not_set() -> None:
     assert integer({}, "MLX_RANK") is None
     assert integer({"MLX_RANK": ""}, "MLX_RANK") is None
