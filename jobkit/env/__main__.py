@@ -14,7 +14,7 @@ from jobkit.env.detect import detect
 from jobkit.env.facts import facts
 from jobkit.env.shim import prepare
 from jobkit.env.start import become, enter, find
-from jobkit.errors import Exit, JobkitError, SpecError, complaint
+from jobkit.errors import Exit, JobkitError, LaunchError, SpecError, complaint
 
 TYPE_CHECKING = False
 
@@ -50,18 +50,30 @@ def arguments(argv: list[str]) -> tuple[dict[str, str], tuple[str, ...]]:
 
 
 def agent_link(environ: dict[str, str]) -> AgentLink | None:
-    """Return the connection to the agent that started this process, None without one."""
-    if not environ.get(names.AGENT_FD):
+    """Return the connection to the agent that started this process, None without one.
+
+    Raises:
+        LaunchError: What the variable names is no such connection.
+    """
+    value = environ.get(names.AGENT_FD)
+    if not value:
         return None
     from jobkit.env.gang import AgentLink
 
-    return AgentLink(int(environ[names.AGENT_FD]))
+    try:
+        return AgentLink(int(value))
+    except (OSError, ValueError) as error:
+        hint = f"unset {names.AGENT_FD}"
+        raise LaunchError(
+            complaint(names.AGENT_FD, "no connection to an agent", got=value, hint=hint)
+        ) from error
 
 
 def main(argv: list[str], environ: dict[str, str]) -> int:
     """Become the program; an exit status only if that failed."""
-    link = agent_link(environ)
+    link = None
     try:
+        link = agent_link(environ)
         given, command = arguments(argv)
         backend = given.get("--backend") or "any"
         run(environ, parse(backend), given.get("--chdir", ""), command, link)

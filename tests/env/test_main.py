@@ -139,3 +139,12 @@ shim.main(["--", "true"], {"PATH": "/bin:/usr/bin"})
         "subprocess",
         "typing",
     }
+
+
+@pytest.mark.parametrize("value", ["77", "x", "-1", "0"])
+def test_a_connection_to_the_agent_that_is_none_is_an_error(value: str) -> None:
+    ran = shim("true", JOBKIT_AGENT_FD=value)
+
+    assert ran.returncode == 125
+    assert ran.stderr.startswith(f"jobkit: error: JOBKIT_AGENT_FD: no connection to an agent, got '{value}'")
+    assert "Traceback" not in ran.stderr
