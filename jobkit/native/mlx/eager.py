@@ -37,6 +37,9 @@ DTYPES = {
 Array = Any  # of NumPy; the engine takes any buffer
 OPS = {"sum": 0, "max": 1, "min": 2}
 
+# What the bridge makes lazy; the rest is eager with it, too.
+LAZY = frozenset(("all_sum", "all_max", "all_min", "all_gather", "sum_scatter", "send", "recv", "recv_like"))
+
 
 @dataclass(frozen=True)
 class EagerGroup:
@@ -250,9 +253,8 @@ def _apply(
         if "during function transformations" not in str(error):
             raise
         wrong = "cannot run inside mx.compile or mx.vmap"
-        raise BackendError(
-            complaint(name, wrong, hint="call it outside, or install a C++ compiler")
-        ) from error
+        hint = "call it outside, or install a C++ compiler" if name in LAZY else "call it outside"
+        raise BackendError(complaint(name, wrong, hint=hint)) from error
 
 
 def _no_gradient(name: str) -> NoReturn:

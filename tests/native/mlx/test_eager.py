@@ -6,7 +6,9 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+import pytest
 
+from jobkit.errors import BackendError
 from jobkit.native import mlx as bridge
 from jobkit.native.mlx import eager
 
@@ -66,6 +68,15 @@ def test_gradients_are_those_of_mlx_and_compile_and_vmap_are_refused(start_ranks
     first, second = without_compiler(start_ranks, tmp_path)(run)
     assert first == ([[0, 2], [1]], [message] * 2)
     assert second == ([[0, 2], [0]], [message] * 2)
+
+
+@pytest.mark.parametrize(("name", "hint"), [("all_sum", "a C++ compiler"), ("broadcast", "call it outside")])
+def test_only_what_the_bridge_makes_lazy_asks_for_a_compiler(name: str, hint: str) -> None:
+    compiled = mx.compile(lambda x: eager._apply(name, lambda y: eager.from_numpy(eager.to_numpy(y)), x))
+    with pytest.raises(BackendError) as error:
+        compiled(mx.ones(2))
+
+    assert str(error.value).endswith(hint)
 
 
 def test_a_type_survives_the_way_through_numpy() -> None:
