@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -326,9 +327,16 @@ def test_a_keeper_killed_at_any_moment_leaves_a_true_state_and_nothing_running(
     one = started("submit", spec("run: sleep 600\nbackend: none\n"), "--id", "a", "--wait")
     until(lambda: processes_of(run_dir), "a keeper")
     time.sleep(delay_s)
-    for pid, command in processes_of(run_dir).items():
-        if "jobkit.jobs.keeper" in command:
-            os.kill(pid, signal.SIGKILL)
+
+    def kill_the_keeper() -> bool:
+        """Kill it, again where it was the process that starts it; tell whether the submitter has ended."""
+        for pid, command in processes_of(run_dir).items():
+            if "jobkit.jobs.keeper" in command:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        return one.poll() is not None
+
+    until(kill_the_keeper, "the end of the submission")
     _, err = one.communicate(timeout=60)
     known = truth.look(run_dir)
     assert one.returncode == 125, err
