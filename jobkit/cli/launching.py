@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobkit.agent.request import Request
+from jobkit.env import names
 from jobkit.env.backends import parse
 from jobkit.env.scrub import scrub
 from jobkit.errors import LaunchError, SpecError, complaint
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _MOST_RANKS = 1_000_000  # as in a spec
+# What the shim sets; a value from outside would be lost.
+_OURS = frozenset((*names.CONTRACT, *names.OWN)) - {names.COORDINATOR}
 _VERBOSE = {"MLX_RING_VERBOSE": "1", "NCCL_DEBUG": "INFO"}
 
 
@@ -54,7 +57,7 @@ def request(args: argparse.Namespace, environ: Mapping[str, str], cwd: str, term
     _refuse_remote(args, hosts)
     size = len(hosts.names)
     workdir = Path(cwd, args.cwd or "")
-    overlay = variables((*hosts.envs, *args.env)) | (_VERBOSE if args.verbose else {})
+    given = variables(hosts.envs, f"{args.hostfile}: envs") | variables(args.env, "--env")
     return Request(
         job=f"launch-{secrets.token_hex(6)}",
         name="launch",
@@ -67,19 +70,25 @@ def request(args: argparse.Namespace, environ: Mapping[str, str], cwd: str, term
         node=0,
         nodes=1,
         command=_command(args, workdir),
-        backend=parse(args.backend or hosts.backend or "any"),
+        backend=_backend(args, hosts),
         connections_per_ip=_at_least_one(args.connections_per_ip, "--connections-per-ip"),
         python=args.agent_python or sys.executable,
         workdir=str(workdir),
         environ=scrub(environ),
         setup=(),
-        overlay=overlay,
+        overlay=given | (_VERBOSE if args.verbose else {}),
         stdin=_stdin(args.stdin, size),
         ports=_ports(args.starting_port),
         subnet=None,
         terminal=_terminal() if terminal else None,
         nccl_port=args.nccl_port,
     )
+
+
+def _backend(args: argparse.Namespace, hosts: Hosts) -> tuple[str, ...]:
+    if args.backend is not None:
+        return parse(args.backend)
+    return parse(hosts.backend or "any", f"{args.hostfile}: backend")
 
 
 def _terminal() -> tuple[int, int]:
@@ -150,17 +159,24 @@ def _refuse_remote(args: argparse.Namespace, hosts: Hosts) -> None:
             )
 
 
-def variables(settings: Sequence[str]) -> dict[str, str]:
+def variables(settings: Sequence[str], where: str) -> dict[str, str]:
     """Return NAME=VALUE settings as a mapping; NAME alone means an empty value, as in mlx.launch.
 
+    Args:
+        settings: The settings.
+        where: The flag, or the place in a file, that holds them.
+
     Raises:
-        SpecError: A name that no shell would take.
+        SpecError: A name that no shell would take, or that jobkit sets in every rank.
     """
     found = {}
     for setting in settings:
         name, _, value = setting.partition("=")
         if not name.replace("_", "a").isalnum() or not name.isascii() or name[0].isdigit():
-            raise SpecError(complaint("--env", "not a variable's name", got=setting, expected="NAME=VALUE"))
+            raise SpecError(complaint(where, "not a variable's name", got=setting, expected="NAME=VALUE"))
+        if name in _OURS:
+            wrong = "jobkit sets it in every rank"
+            raise SpecError(complaint(where, wrong, got=name, expected="another variable"))
         found[name] = value
     return found
 

@@ -64,12 +64,13 @@ def add_shared(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Submit every spec; with --wait or --follow, watch the jobs."""
-    from jobkit.cli import folder, sending
+    from jobkit.cli import folder, sending, watching
     from jobkit.errors import SpecError
     from jobkit.spec import read_text
 
     if args.id and len(args.specs) > 1:
         raise SpecError("--id: names one job, got several specs")
+    watching.check_junit(args.junit)
     cwd = folder.current()
     options = (args.executor, args.ranks, tuple(args.overrides), args.args)
     wishes = [sending.Wish(spec, read_text(spec), cwd, *options) for spec in args.specs]

@@ -25,5 +25,6 @@ def run(args: argparse.Namespace) -> int:
     from jobkit.cli import watching
     from jobkit.jobs import find
 
+    watching.check_junit(args.junit)
     jobs = [find.one(job, os.environ) for job in args.jobs]
     return watching.to_the_end(jobs, as_json=args.json, junit_file=args.junit)

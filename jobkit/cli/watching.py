@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobkit.cli import talk
-from jobkit.errors import Exit, SubmitError, complaint
+from jobkit.errors import Exit, SpecError, SubmitError, complaint
 from jobkit.jobs import cancel, clock, exits, folder, follow, interrupts, junit, record, watch
 from jobkit.jobs.find import Found
 from jobkit.jobs.record import ENDED, LOST, SUCCEEDED, Record, TaskRecord
@@ -160,6 +160,20 @@ def _cancel(jobs: list[Found]) -> None:
     for found in jobs:
         cancel.request(found)
     watch.until_ended(jobs, on_change=report_state)
+
+
+def check_junit(path: str | None) -> None:
+    """Complain about a report that could not be written, before the work whose report it is.
+
+    Raises:
+        SpecError: Its folder is not there, or it is itself a folder.
+    """
+    if path is None:
+        return
+    if not Path(path).absolute().parent.is_dir():
+        raise SpecError(complaint(f"--junit {path}", "its folder is not there"))
+    if Path(path).is_dir():
+        raise SpecError(complaint(f"--junit {path}", "is a folder", expected="a file"))
 
 
 def _write_junit(path: str | None, jobs: list[Found], records: list[Record]) -> None:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 NAMES = ("any", "ring", "jaccl", "jaccl-ring", "mpi", "nccl", "none")
 
 
-def parse(text: str) -> tuple[str, ...]:
-    """Return the backends named, separated by commas.
+def parse(text: str, where: str = "--backend") -> tuple[str, ...]:
+    """Return the backends named, separated by commas; `where` is the flag or the place in a file.
 
     Raises:
         SpecError: A name that is none of NAMES.
@@ -21,9 +21,7 @@ def parse(text: str) -> tuple[str, ...]:
     wanted = tuple(text.split(","))
     for name in wanted:
         if name not in NAMES:
-            raise SpecError(
-                complaint("--backend", "unknown name", got=name, expected=f"one of {', '.join(NAMES)}")
-            )
+            raise SpecError(complaint(where, "unknown name", got=name, expected=f"one of {', '.join(NAMES)}"))
     return wanted
 
 

@@ -51,15 +51,15 @@ def _executable(program: str, candidates: tuple[str, ...]) -> str:
             return name
     if files:
         hint = f"chmod +x {files[0]}, or name its interpreter: python {files[0]}"
-        raise CommandError(
-            complaint(program, f"{files[0]} is not executable", hint=hint), Exit.NOT_EXECUTABLE
-        )
+        raise CommandError(complaint(files[0], "is not executable", hint=hint), Exit.NOT_EXECUTABLE)
     if os.path.isdir(program) and "/" in program:
         raise CommandError(complaint(program, "is a folder, not a program"), Exit.NOT_EXECUTABLE)
     where = ", ".join(os.path.dirname(name) for name in candidates)
     looked = f"looked in {where}" if "/" not in program else f"looked from {os.getcwd()}"
     hint = f"this folder has one: ./{program}" if "/" not in program and os.path.isfile(program) else ""
-    raise CommandError(complaint(program, f"no such program; {looked}", hint=hint), Exit.NOT_FOUND)
+    raise CommandError(
+        complaint(program or "the command", f"no such program; {looked}", hint=hint), Exit.NOT_FOUND
+    )
 
 
 def become(program: str, command: tuple[str, ...], environ: Mapping[str, str]) -> None:

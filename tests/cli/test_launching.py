@@ -94,6 +94,8 @@ def test_ranks_start_from_a_scrubbed_environment() -> None:
         (["--backend", "tcp", "true"], SpecError, "--backend: unknown name, got 'tcp'"),
         (["--env", "A-B=1", "true"], SpecError, "--env: not a variable's name"),
         (["--env", "=1", "true"], SpecError, "--env: not a variable's name"),
+        (["--env", "MLX_RANK=4", "true"], SpecError, "--env: jobkit sets it in every rank, got 'MLX_RANK'"),
+        (["--backend", "", "true"], SpecError, "--backend: unknown name, got ''"),
         (["--connections-per-ip", "0", "true"], SpecError, "--connections-per-ip: not a count"),
         (["-p", "70000", "true"], SpecError, "--starting-port: not a port"),
         (["--stdin", "5", "true"], SpecError, "--stdin: nobody, got '5'"),
@@ -142,6 +144,23 @@ def test_a_hostfile_of_another_shape_is_named(tmp_path: Path, content: str, mess
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"backend": "tcp", "hosts": [{"ssh": "127.0.0.1"}]}', "backend: unknown name, got 'tcp'"),
+        ('{"envs": ["=x"], "hosts": [{"ssh": "127.0.0.1"}]}', "envs: not a variable's name, got '=x'"),
+    ],
+)
+def test_what_a_hostfile_says_wrongly_is_not_blamed_on_a_flag(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    path = tmp_path / "hosts.json"
+    path.write_text(content)
+    with pytest.raises(SpecError) as caught:
+        asked("--hostfile", str(path), "true")
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
 def test_a_hostfile_that_is_not_there_is_named() -> None:
     with pytest.raises(SpecError, match="/no/such/file: cannot be read"):
         read_hostfile("/no/such/file")
@@ -149,4 +168,4 @@ def test_a_hostfile_that_is_not_there_is_named() -> None:
 
 def test_a_later_setting_wins() -> None:
     settings: Any = ["A=1", "A=2"]
-    assert variables(settings) == {"A": "2"}
+    assert variables(settings, "--env") == {"A": "2"}
