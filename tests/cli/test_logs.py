@@ -83,7 +83,7 @@ def test_following_ends_with_the_job(spec: Spec, jobkit: Jobkit, started: Starte
 
 
 def test_interrupting_the_following_leaves_the_job_running(
-    spec: Spec, jobkit: Jobkit, started: Started
+    spec: Spec, jobkit: Jobkit, started: Started, until: Until
 ) -> None:
     jobkit("submit", spec("run: [bash, -c, 'echo on; sleep 600']\nbackend: none\n"), "--id", "a")
     one = started("logs", "a", "--follow")
@@ -92,7 +92,7 @@ def test_interrupting_the_following_leaves_the_job_running(
     one.send_signal(signal.SIGINT)
     one.communicate(timeout=60)
     assert one.returncode == 130
-    assert truth.look(find.one("a", os.environ).folder).state == "running"
+    until(lambda: truth.look(find.one("a", os.environ).folder).state == "running")
 
 
 def test_a_reader_that_leaves_is_no_error(jobkit: Jobkit, spec: Spec) -> None:
