@@ -15,7 +15,7 @@ from jobkit.spec import load, parse
 
 def planned(text: str, **options: Any) -> Plan:
     """Return the plan of a YAML text."""
-    options.setdefault("cwd", "/work/here")
+    options.setdefault("cwd", "/project/here")
     return plan(parse(text, "a.yaml", {"HOME": "/home/a"}), **options)
 
 
@@ -45,7 +45,7 @@ def test_the_shortest_spec_is_one_rank_here() -> None:
         secrets=(),
         inherit=True,
         python=sys.executable,
-        workdir="/work/here",
+        workdir="/project/here",
         run_dir=None,
         snapshot=False,
         setup=(),
@@ -79,11 +79,11 @@ def test_what_the_spec_says_is_in_the_plan() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("workdir: x", "/work/here/x"),
-        ("workdir: .", "/work/here"),
-        ("workdir: ../x", "/work/here/../x"),  # a link in between may lead elsewhere
+        ("workdir: x", "/project/here/x"),
+        ("workdir: .", "/project/here"),
+        ("workdir: ../x", "/project/here/../x"),  # a link in between may lead elsewhere
         ("workdir: /x", "/x"),
-        ("workdir: ~", "/work/here"),
+        ("workdir: ~", "/project/here"),
         ("workdir: ~/x", "/home/a/x"),
     ],
 )
@@ -94,7 +94,7 @@ def test_a_relative_path_starts_from_the_folder_of_submission(text: str, expecte
 def test_other_paths_are_absolute_too() -> None:
     found = planned("run: a\nrun_dir: runs\npython: .venv/bin/python")
 
-    assert (found.run_dir, found.python) == ("/work/here/runs", "/work/here/.venv/bin/python")
+    assert (found.run_dir, found.python) == ("/project/here/runs", "/project/here/.venv/bin/python")
 
 
 def test_arguments_are_appended() -> None:

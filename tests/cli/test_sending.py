@@ -8,14 +8,14 @@ import pytest
 from jobkit.cli import sending
 from jobkit.errors import SpecError
 
-WISH = sending.Wish("a.yaml", "run: 'true'\nbackend: none\n", "/work")
+WISH = sending.Wish("a.yaml", "run: 'true'\nbackend: none\n", "/project")
 
 
 def test_complaints_about_several_specs_come_at_once() -> None:
     wishes = [
-        sending.Wish("a.yaml", "ranks: -1\nrun: x\n", "/work"),
+        sending.Wish("a.yaml", "ranks: -1\nrun: x\n", "/project"),
         WISH,
-        sending.Wish("b.yaml", "rnu: x\n", "/work"),
+        sending.Wish("b.yaml", "rnu: x\n", "/project"),
     ]
     with pytest.raises(SpecError) as caught:
         sending.all_planned(wishes, {})
@@ -38,4 +38,4 @@ def test_preparing_touches_nothing(tmp_path: Path) -> None:
 
 
 def test_relative_paths_start_where_the_wish_says() -> None:
-    assert sending.planned(WISH, os.environ).workdir == "/work"
+    assert sending.planned(WISH, os.environ).workdir == "/project"

@@ -18,7 +18,7 @@ from jobkit.spec import parse
 
 def prepared(text: str, **environ: str) -> Submission:
     around = {"JOBKIT_HOME": "/home/jobkit", **environ}
-    return local.prepare(plan(parse(text, "a.yaml", around), cwd="/work"), "a", text, around)
+    return local.prepare(plan(parse(text, "a.yaml", around), cwd="/project"), "a", text, around)
 
 
 def test_the_keeper_is_started_on_the_run_folder() -> None:
@@ -29,7 +29,7 @@ def test_the_keeper_is_started_on_the_run_folder() -> None:
 
 
 def test_a_run_dir_of_the_spec_holds_the_folder_of_the_job() -> None:
-    assert prepared("run: 'true'\nrun_dir: runs\n").run_dir == "/work/runs/a"
+    assert prepared("run: 'true'\nrun_dir: runs\n").run_dir == "/project/runs/a"
 
 
 def test_what_the_spec_sets_is_shown_but_no_secret() -> None:

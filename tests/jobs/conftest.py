@@ -34,7 +34,7 @@ def origin() -> Origin:
     """An origin whose submitter is this process."""
     me = process.identify(os.getpid())
     assert me is not None
-    return Origin(("jobkit", "submit", "a.yaml"), "/work", "a.yaml", None, None, (), (), "0.1.0", None, me)
+    return Origin(("jobkit", "submit", "a.yaml"), "/project", "a.yaml", None, None, (), (), "0.1.0", None, me)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from jobkit.spec import parse
 
 
 def planned(text: str) -> Plan:
-    return plan(parse(f"run: program\n{text}", "a.yaml", os.environ), cwd="/work")
+    return plan(parse(f"run: program\n{text}", "a.yaml", os.environ), cwd="/project")
 
 
 def requested(text: str, index: int = 0, **environ: str) -> Request:
@@ -37,7 +37,7 @@ def test_an_agent_is_asked_for_all_ranks_of_this_machine() -> None:
     assert (request.local_size, request.size, request.first_rank, request.nodes) == (3, 3, 0, 1)
     assert (request.job, request.attempt, request.run_dir) == ("a", 2, "/runs/a")
     assert (request.command, request.backend, request.connections_per_ip) == (("program",), ("ring",), 2)
-    assert (request.workdir, request.output, request.stdin) == ("/work", "files", "none")
+    assert (request.workdir, request.output, request.stdin) == ("/project", "files", "none")
 
 
 def test_a_point_has_its_own_name_and_folder() -> None:

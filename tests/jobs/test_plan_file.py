@@ -20,18 +20,18 @@ SPECS = [
 
 @pytest.mark.parametrize("text", SPECS)
 def test_a_plan_survives_its_text(text: str) -> None:
-    made = plan(parse(text, "a.yaml", os.environ), cwd="/work")
+    made = plan(parse(text, "a.yaml", os.environ), cwd="/project")
     assert plan_file.loads(plan_file.dumps(made)) == made
 
 
 def test_bytes_of_the_environment_that_are_no_text_survive() -> None:
-    made = plan(parse("run: x\nenv: {A: '${ODD}', B: é}\n", "a.yaml", {"ODD": "\udcff"}), cwd="/work")
+    made = plan(parse("run: x\nenv: {A: '${ODD}', B: é}\n", "a.yaml", {"ODD": "\udcff"}), cwd="/project")
     text = plan_file.dumps(made)
     assert plan_file.loads(text.encode().decode()) == made
     assert '"B": "\\u00e9"' in text
 
 
 def test_the_text_is_json_with_a_key_a_line() -> None:
-    text = plan_file.dumps(plan(parse("run: 'true'\n", "a.yaml", {}), cwd="/work"))
-    assert json.loads(text)["workdir"] == "/work"
-    assert '  "workdir": "/work",\n' in text
+    text = plan_file.dumps(plan(parse("run: 'true'\n", "a.yaml", {}), cwd="/project"))
+    assert json.loads(text)["workdir"] == "/project"
+    assert '  "workdir": "/project",\n' in text

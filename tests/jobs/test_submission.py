@@ -14,13 +14,13 @@ SENT = Submission(
     environ={"A": "1", "TWO": "1\n2", "LR": None, "TOKEN": None},
     secrets=("TOKEN",),
     after_placement=("MLX_RANK",),
-    snapshot="/work",
+    snapshot="/project",
 )
 
 
 def test_people_see_everything_but_the_secret() -> None:
     assert str(SENT) == (
-        "job a\nexecutor local\nrun folder /runs/a\nsnapshot /work -> /runs/a/snapshot\n\n"
+        "job a\nexecutor local\nrun folder /runs/a\nsnapshot /project -> /runs/a/snapshot\n\n"
         "== spec.yaml (0600)\nrun: x\n\n"
         "== secrets (0600)\nTOKEN=<secret>\n\n"
         "== environment\nA=1\nTWO='1\n2'\nLR=<by sweep point>\nTOKEN=<secret>\nMLX_RANK=<after placement>\n\n"
@@ -33,4 +33,4 @@ def test_programs_see_null_for_what_is_secret_or_unknown() -> None:
     assert shown["environment"] == {"A": "1", "TWO": "1\n2", "LR": None, "TOKEN": None, "MLX_RANK": None}
     assert shown["files"][1] == {"path": "secrets", "mode": "0600", "text": None}
     assert shown["command"] == ["python", "-m", "keeper", "/runs/a b"]
-    assert (shown["id"], shown["executor"], shown["snapshot"]) == ("a", "local", "/work")
+    assert (shown["id"], shown["executor"], shown["snapshot"]) == ("a", "local", "/project")
