@@ -213,4 +213,21 @@ class Mesh final : public LinkObserver, public ControlObserver {
   std::unique_ptr<Control> control_;
 };
 
+// Holds the mesh's lock, and lets whoever spins with it know that it is wanted.
+class Mesh::Lock {
+ public:
+  explicit Lock(Mesh& mesh) : mesh_(mesh) {
+    mesh_.n_contenders_.fetch_add(1);
+    held = std::unique_lock(mesh_.mutex_);
+  }
+  ~Lock() {
+    if (held.owns_lock()) held.unlock();
+    mesh_.n_contenders_.fetch_sub(1);
+  }
+  std::unique_lock<std::mutex> held;
+
+ private:
+  Mesh& mesh_;
+};
+
 }  // namespace jobkit

@@ -1,0 +1,83 @@
+// One call of one thread in a group.
+#pragma once
+
+#include <string>
+
+#include "group.h"
+#include "process.h"
+
+namespace jobkit {
+
+// A wait that is worth telling the others of.
+inline constexpr auto kLongWait = milliseconds(200);
+
+// Its destructor leaves nothing behind, whatever happened.
+class Group::Turn {
+ public:
+  Turn(Group& group, Call wanted, const CallOptions& given) : group_(group), call(wanted), options(given) {
+    if (group.mesh_->generation() != process::generation()) {
+      throw Error(group.where() + std::string(name_of(call)) + ": the group belongs to process " +
+                  std::to_string(group.mesh_->process_id()) + "; a child of fork must make its own");
+    }
+    int other = kNobody;
+    if (!group.busy_with_.compare_exchange_strong(other, static_cast<int>(call))) {
+      throw Error(group.where() + name_of(call) + ": called while " + name_of(static_cast<Call>(other)) +
+                  " runs in another thread; a group serves one thread at a time (split makes another)");
+    }
+    is_strict = options.timeout_s >= 0;
+    timeout_s = is_strict ? options.timeout_s : group.timeout_s_;
+    if (is_strict) deadline = Deadline::in(timeout_s);
+  }
+  ~Turn() {
+    if (noted) group_.mesh_->forget(ticket);
+    if (open) group_.mesh_->withdraw(ticket);
+    group_.busy_with_ = kNobody;
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+  // Refuse a group that is closed or has failed.
+  void check() {
+    if (group_.closed_ || group_.mesh_->has_left())
+      throw Error(group_.where() + label() + ": the group is closed");
+    if (group_.mesh_->health() == 0) return;
+    if (auto failure = group_.mesh_->failure_of(group_.members_)) group_.pass_on(*this, *failure);
+  }
+
+  // "all_sum #12"
+  std::string label() const {
+    std::string text = name_of(call);
+    if (call < Call::kSend) return text + " #" + std::to_string(seq);
+    return text + (peer == kNobody ? ""
+                                   : (call == Call::kRecv   ? " from "
+                                      : call == Call::kSend ? " to "
+                                                            : " with ") +
+                                         group_.name(peer));
+  }
+
+ private:
+  Group& group_;
+
+ public:
+  const Call call;
+  const CallOptions& options;
+  const Moment started = Clock::now();
+  bool is_strict = false;  // the timeout holds whatever the others do
+  double timeout_s = 0;
+  Deadline deadline = Deadline::in(0);
+  bool noted = false;  // others who ask are told of this wait
+  Moment look_again = started + kLongWait;
+  Moment report_at;
+  Ticket ticket;
+  bool open = false;  // requests of the ticket are with the mesh
+  uint64_t seen = 0;  // the mesh's health when this turn last looked around
+  uint32_t seq = 0;
+  int peer = kNobody;  // point to point
+  // Collectives.
+  Signature signature;
+  const uint8_t* in = nullptr;
+  uint8_t* out = nullptr;
+  double scale = 1.0;
+};
+
+}  // namespace jobkit
