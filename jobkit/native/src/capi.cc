@@ -50,9 +50,17 @@ int split(jobkit_group* group, int color, int key, jobkit_group** out, char* err
 }
 
 int all_reduce(jobkit_group* group, int op, const void* in, void* out, uint64_t count, int dtype,
-               double timeout_s, char* error, size_t n_error) {
+               double scale, double timeout_s, char* error, size_t n_error) {
   return guarded(error, n_error, [&] {
-    group->group->all_reduce(checked_op(op), in, out, count, checked_dtype(dtype), {timeout_s, {}});
+    group->group->all_reduce(checked_op(op), in, out, count, checked_dtype(dtype), {timeout_s, {}}, scale);
+  });
+}
+
+int reduce_scatter(jobkit_group* group, int op, const void* in, void* out, uint64_t count, int dtype,
+                   double scale, double timeout_s, char* error, size_t n_error) {
+  return guarded(error, n_error, [&] {
+    group->group->reduce_scatter(checked_op(op), in, out, count, checked_dtype(dtype), {timeout_s, {}},
+                                 scale);
   });
 }
 
@@ -62,11 +70,35 @@ int all_gather(jobkit_group* group, const void* in, void* out, uint64_t count, i
                  [&] { group->group->all_gather(in, out, count, checked_dtype(dtype), {timeout_s, {}}); });
 }
 
-int reduce_scatter(jobkit_group* group, int op, const void* in, void* out, uint64_t count, int dtype,
-                   double timeout_s, char* error, size_t n_error) {
+int broadcast(jobkit_group* group, const void* in, void* out, uint64_t count, int dtype, int root,
+              double timeout_s, char* error, size_t n_error) {
   return guarded(error, n_error, [&] {
-    group->group->reduce_scatter(checked_op(op), in, out, count, checked_dtype(dtype), {timeout_s, {}});
+    Dtype type = checked_dtype(dtype);
+    if (root == group->group->rank() && in != out && count > 0) std::memcpy(out, in, count * size_of(type));
+    group->group->broadcast(out, count, type, root, {timeout_s, {}});
   });
+}
+
+int all_to_all(jobkit_group* group, const void* in, void* out, uint64_t count, int dtype, double timeout_s,
+               char* error, size_t n_error) {
+  return guarded(error, n_error,
+                 [&] { group->group->all_to_all(in, out, count, checked_dtype(dtype), {timeout_s, {}}); });
+}
+
+int gather(jobkit_group* group, const void* in, void* out, uint64_t count, int dtype, int root,
+           double timeout_s, char* error, size_t n_error) {
+  return guarded(error, n_error,
+                 [&] { group->group->gather(in, out, count, checked_dtype(dtype), root, {timeout_s, {}}); });
+}
+
+int scatter(jobkit_group* group, const void* in, void* out, uint64_t count, int dtype, int root,
+            double timeout_s, char* error, size_t n_error) {
+  return guarded(error, n_error,
+                 [&] { group->group->scatter(in, out, count, checked_dtype(dtype), root, {timeout_s, {}}); });
+}
+
+int barrier(jobkit_group* group, double timeout_s, char* error, size_t n_error) {
+  return guarded(error, n_error, [&] { group->group->barrier({timeout_s, {}}); });
 }
 
 int send(jobkit_group* group, const void* in, uint64_t count, int dtype, int destination, int tag,
@@ -82,11 +114,34 @@ int recv(jobkit_group* group, void* out, uint64_t count, int dtype, int source, 
                  [&] { group->group->recv(out, count, checked_dtype(dtype), source, tag, {timeout_s, {}}); });
 }
 
+int sendrecv(jobkit_group* group, const void* in, uint64_t n_in, int destination, void* out, uint64_t n_out,
+             int source, int dtype, int tag, double timeout_s, char* error, size_t n_error) {
+  return guarded(error, n_error, [&] {
+    group->group->sendrecv(in, n_in, destination, out, n_out, source, checked_dtype(dtype), tag,
+                           {timeout_s, {}});
+  });
+}
+
 }  // namespace
 
 const jobkit_api* c_api() {
-  static const jobkit_api api = {JOBKIT_API_VERSION, retain,     release,        rank, size, split,
-                                 all_reduce,         all_gather, reduce_scatter, send, recv};
+  static const jobkit_api api = {JOBKIT_API_VERSION,
+                                 retain,
+                                 release,
+                                 rank,
+                                 size,
+                                 split,
+                                 all_reduce,
+                                 reduce_scatter,
+                                 all_gather,
+                                 broadcast,
+                                 all_to_all,
+                                 gather,
+                                 scatter,
+                                 barrier,
+                                 send,
+                                 recv,
+                                 sendrecv};
   return &api;
 }
 

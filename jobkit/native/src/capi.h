@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-#define JOBKIT_API_VERSION 1
+#define JOBKIT_API_VERSION 2
 
 typedef struct jobkit_group jobkit_group;
 
@@ -32,20 +32,38 @@ struct jobkit_api {
   /* Collective. color < 0 is refused; key < 0 keeps the order. The new group is owned by the caller (release
    * it). */
   int (*split)(jobkit_group* group, int color, int key, jobkit_group** out, char* error, size_t n_error);
-  /* out[i] = reduction over all ranks of in[i]; `in` may be `out`. */
+  /* out[i] = reduction over all ranks of in[i], times `scale` (before the one rounding of the 16-bit floats;
+   * 1 for bool and integers); `in` may be `out`. */
   int (*all_reduce)(jobkit_group* group, int op, const void* in, void* out, uint64_t count, int dtype,
-                    double timeout_s, char* error, size_t n_error);
+                    double scale, double timeout_s, char* error, size_t n_error);
+  /* out[0 : count] = reduction over all ranks of in[rank * count : (rank + 1) * count], times `scale`;
+   * `count` is of `out`. */
+  int (*reduce_scatter)(jobkit_group* group, int op, const void* in, void* out, uint64_t count, int dtype,
+                        double scale, double timeout_s, char* error, size_t n_error);
   /* out[r * count : (r + 1) * count] = rank r's `in`. */
   int (*all_gather)(jobkit_group* group, const void* in, void* out, uint64_t count, int dtype,
                     double timeout_s, char* error, size_t n_error);
-  /* out[0 : count] = reduction over all ranks of in[rank * count : (rank + 1) * count]; `count` is of `out`.
-   */
-  int (*reduce_scatter)(jobkit_group* group, int op, const void* in, void* out, uint64_t count, int dtype,
-                        double timeout_s, char* error, size_t n_error);
+  /* out = rank root's `in`; the others' is not read. `in` may be `out`. */
+  int (*broadcast)(jobkit_group* group, const void* in, void* out, uint64_t count, int dtype, int root,
+                   double timeout_s, char* error, size_t n_error);
+  /* out[r * count : (r + 1) * count] = rank r's in[rank * count : (rank + 1) * count]; `in` may be `out`. */
+  int (*all_to_all)(jobkit_group* group, const void* in, void* out, uint64_t count, int dtype,
+                    double timeout_s, char* error, size_t n_error);
+  /* On rank root as all_gather; the others' `out` is not used. */
+  int (*gather)(jobkit_group* group, const void* in, void* out, uint64_t count, int dtype, int root,
+                double timeout_s, char* error, size_t n_error);
+  /* out[0 : count] = rank root's in[rank * count : (rank + 1) * count]; the others' `in` is not used. */
+  int (*scatter)(jobkit_group* group, const void* in, void* out, uint64_t count, int dtype, int root,
+                 double timeout_s, char* error, size_t n_error);
+  int (*barrier)(jobkit_group* group, double timeout_s, char* error, size_t n_error);
   int (*send)(jobkit_group* group, const void* in, uint64_t count, int dtype, int destination, int tag,
               double timeout_s, char* error, size_t n_error);
   int (*recv)(jobkit_group* group, void* out, uint64_t count, int dtype, int source, int tag,
               double timeout_s, char* error, size_t n_error);
+  /* Both at once; the two counts may differ. */
+  int (*sendrecv)(jobkit_group* group, const void* in, uint64_t n_in, int destination, void* out,
+                  uint64_t n_out, int source, int dtype, int tag, double timeout_s, char* error,
+                  size_t n_error);
 };
 
 #ifdef __cplusplus

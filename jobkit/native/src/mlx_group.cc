@@ -209,7 +209,7 @@ class BridgedGroup : public mx::distributed::detail::GroupImpl {
     dispatch(&input, &output, stream,
              [in = input.data<void>(), out = output.data<void>(), count = uint64_t(output.size()),
               dtype = int(dtype_of(input)), timeout_s = timeout_s_](Channel& c, char* error) {
-               return c.api()->reduce_scatter(c.group(), int(ReduceOp::kSum), in, out, count, dtype,
+               return c.api()->reduce_scatter(c.group(), int(ReduceOp::kSum), in, out, count, dtype, 1.0,
                                               timeout_s, error, kErrorBytes);
              });
   }
@@ -237,7 +237,8 @@ class BridgedGroup : public mx::distributed::detail::GroupImpl {
         &input, &output, stream,
         [op = int(op), in = input.data<void>(), out = output.data<void>(), count = uint64_t(input.size()),
          dtype = int(dtype_of(input)), timeout_s = timeout_s_](Channel& c, char* error) {
-          return c.api()->all_reduce(c.group(), op, in, out, count, dtype, timeout_s, error, kErrorBytes);
+          return c.api()->all_reduce(c.group(), op, in, out, count, dtype, 1.0, timeout_s, error,
+                                     kErrorBytes);
         });
   }
 
