@@ -184,6 +184,10 @@ class PyGroup {
     return nb::cast(std::make_unique<PyGroup>(std::move(made)));
   }
 
+  std::unique_ptr<PyGroup> among(const std::vector<int>& ranks, const std::string& name) {
+    return std::make_unique<PyGroup>(group_->among(ranks, name));
+  }
+
   void abort(const std::string& reason) {
     WithoutGil no_gil;
     group_->abort(reason);
@@ -381,6 +385,7 @@ NB_MODULE(_core, m) {
       .def("sendrecv", &PyGroup::sendrecv, "src"_a, "src_count"_a, "to"_a, "dst"_a, "dst_count"_a, "from_"_a,
            "dtype"_a, "tag"_a = 0, timeout)
       .def("split", &PyGroup::split, "color"_a.none(), "key"_a = -1, timeout)
+      .def("among", &PyGroup::among, "ranks"_a, "name"_a)
       .def("abort", &PyGroup::abort, "reason"_a)
       .def("close", &PyGroup::close);
   m.def("connect", &py_connect, "rank"_a, "hosts"_a, nb::kw_only(), "mode"_a, "job"_a, "epoch"_a, "token"_a,

@@ -100,6 +100,20 @@ std::unique_ptr<Group> Group::split(std::optional<int> color, int key, const Cal
   return std::unique_ptr<Group>(new Group(*this, crc32c(origin, sizeof origin), std::move(members), rank));
 }
 
+std::unique_ptr<Group> Group::among(const std::vector<int>& ranks, const std::string& name) {
+  std::vector<int> members;
+  int rank = kNobody;
+  for (int p : ranks) {
+    if (p < 0 || p >= size()) throw BadArgument(where() + "among: no rank " + std::to_string(p));
+    if (p == rank_) rank = static_cast<int>(members.size());
+    members.push_back(members_[p]);
+  }
+  if (rank == kNobody) throw BadArgument(where() + "among: this rank is none of the ranks given");
+  uint32_t origin = crc32c(name.data(), name.size(), context_);
+  origin = crc32c(members.data(), members.size() * sizeof(int), origin);
+  return std::unique_ptr<Group>(new Group(*this, origin, std::move(members), rank));
+}
+
 // --- collectives ---
 
 const Plan& Group::plan_for(const Request& request) {

@@ -60,6 +60,9 @@ class Group {
   // The ranks with the same color, by key, then by rank; key < 0 keeps the order. nullptr for those without a
   // color.
   std::unique_ptr<Group> split(std::optional<int> color, int key, const CallOptions& options);
+  // The group of these ranks of this one, in their order. Nothing is sent: only its members call this, with
+  // the same `name`, which must be new each time.
+  std::unique_ptr<Group> among(const std::vector<int>& ranks, const std::string& name);
 
   // Ends whatever this rank and the others of its groups are waiting for. Any thread.
   void abort(const std::string& reason);

@@ -345,6 +345,30 @@ def test_topology_tells_who_is_where(threads: Threads) -> None:
         assert topology["matrix"][0] == ["self", "direct", "direct"]
 
 
+def test_some_ranks_make_a_group_without_asking_the_others(threads: Threads) -> None:
+    def program(group: Any) -> Any:
+        if group.rank == 1:
+            return None
+        part = group.among([2, 0], "outer")
+        out = np.empty(2, np.int32)
+        part.all_gather(np.array([group.rank], np.int32), out, 1, INT32)
+        again = group.among([2, 0], "another name")
+        again.barrier()
+        return part.rank, part.size, out.tolist()
+
+    assert threads(3, program) == [(1, 2, [2, 0]), None, (0, 2, [2, 0])]
+
+
+def test_a_group_is_made_of_ranks_that_there_are_by_one_of_them(threads: Threads) -> None:
+    def program(group: Any) -> None:
+        for ranks in ([0, 2], [-1, group.rank], [1 - group.rank]):
+            with pytest.raises(ValueError, match="among: "):
+                group.among(ranks, "wrong")
+        group.barrier()
+
+    threads(2, program)
+
+
 def test_reduce_and_reduce_all_are_the_engine_s_own() -> None:
     left, right, out = np.arange(5, dtype=np.int32), np.full(5, 2, np.int32), np.empty(5, np.int32)
 
