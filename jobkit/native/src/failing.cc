@@ -10,6 +10,14 @@ namespace {
 // How long a wait goes on before those that it waits for are asked.
 constexpr double kPatienceSeconds = 60;
 
+// How long a rank's control thread, which does nothing else, may take to answer; and when the caller's own
+// deadline is over, so that the call does not last much longer than it may.
+constexpr double kAnswerSeconds = 2;
+constexpr double kLastAnswerSeconds = 0.5;
+
+// Ranks that an error names one by one.
+constexpr size_t kMostNamed = 8;
+
 Clock::duration duration(double value_s) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value_s));
 }
@@ -107,60 +115,113 @@ bool Group::look_around(Turn& turn) {
   return false;
 }
 
-void Group::expire(Turn& turn) {
-  std::string names;
-  std::vector<int> missing = mesh_->missing(turn.ticket);
-  for (int p : missing) {
-    names += (names.empty() ? "" : ", ") + name(p);
-    if (mesh_->n_kept(p) >= kMaxKept / 2) names += ", whose earlier messages nobody has asked for";
+// "rank 1 (node7), which waits in barrier #3 for rank 2 (node8), which does not answer"
+std::string Group::tell(const Chain& chain) const {
+  std::string text;
+  for (const Hop& hop : chain.hops)
+    text += (text.empty() ? "" : " for ") + name(hop.rank) + ", which " + hop.state;
+  return text;
+}
+
+// What the call waits for, in the end: "3.0 s for rank 1 (node7), which is alive and has not called it yet".
+std::string Group::tell(const Turn& turn, const Diagnosis& diagnosis) {
+  std::string text;
+  if (diagnosis.is_deadlock()) {
+    for (const Hop& hop : diagnosis.cycle)
+      text += (text.empty() ? "" : ", ") + name(hop.rank) + " " + hop.state;
+    return "in a deadlock: " + text;
   }
-  give_up(turn, "waited " + seconds(turn.timeout_s) + " for " + names,
-          missing.empty() ? kNobody : missing[0]);
+  size_t n_told = std::min(diagnosis.chains.size(), kMostNamed);
+  for (size_t i = 0; i < n_told; i++) text += (i ? "; for " : "") + tell(diagnosis.chains[i]);
+  if (n_told < diagnosis.chains.size())
+    text += "; and for " + std::to_string(diagnosis.chains.size() - n_told) + " more";
+  if (diagnosis.chains.empty()) {
+    for (int p : mesh_->missing(turn.ticket))
+      text += (text.empty() ? "" : ", ") + name(p) + ", which has called it too";
+  }
+  for (int p : mesh_->missing(turn.ticket)) {
+    if (mesh_->n_kept(p) >= kMaxKept / 2)
+      text += "; messages of " + name(p) + " fill the memory for those that nobody has asked for";
+  }
+  return "for " + text;
+}
+
+// Tells the others of this wait, and asks them about theirs.
+Diagnosis Group::follow(Turn& turn, double seconds_each) {
+  LongWait own = describe(turn);
+  own.missing = mesh_->missing(turn.ticket);
+  return diagnose(mesh_->rank(), own, mesh_->inquire(own.missing, seconds_each));
+}
+
+// Whether the messages came while others were asked, or one of them failed first and its reason holds.
+bool Group::is_settled(Turn& turn) { return mesh_->drain(turn.ticket) || mesh_->health() != turn.seen; }
+
+LongWait Group::describe(const Turn& turn) const {
+  if (turn.call < Call::kSend) return {turn.label(), {collective_key(context_, turn.seq)}, {}};
+  LongWait wait{turn.label(), {}, {}};
+  int own = mesh_->rank();
+  for (const Send& each : sends_)
+    wait.keys.push_back(message_key(context_, own, each.peer, each.key.tag, each.key.seq));
+  for (const Receive& each : receives_)
+    wait.keys.push_back(message_key(context_, each.peer, own, each.key.tag, each.key.seq));
+  wait.text += " with tag " + std::to_string(sends_.empty() ? receives_[0].key.tag : sends_[0].key.tag);
+  return wait;
+}
+
+void Group::expire(Turn& turn) {
+  note(turn);
+  Diagnosis found = follow(turn, kLastAnswerSeconds);
+  if (is_settled(turn)) return;
+  give_up(turn, "waited " + seconds(turn.timeout_s) + " " + tell(turn, found), found.culprit());
+}
+
+void Group::note(Turn& turn) {
+  if (!turn.noted) mesh_->note(turn.ticket, describe(turn));
+  turn.noted = true;
 }
 
 // A wait has lasted until one of its moments: the deadline, the one when others may be told of it, or the one
 // when those that it waits for are asked.
 void Group::overdue(Turn& turn) {
-  if (turn.deadline.passed()) expire(turn);
+  if (turn.deadline.passed()) return expire(turn);
   std::vector<int> missing = mesh_->missing(turn.ticket);
   Clock::duration tick = duration(mesh_->heartbeat_s());
   if (!turn.noted) {
-    mesh_->note(turn.ticket, {context_, turn.call < Call::kSend ? turn.seq : 0, turn.label()});
+    note(turn);
     mesh_->forgive(missing);
-    turn.noted = true;
     turn.report_at = turn.started + patience(turn.timeout_s);
-  } else if (int hung = tick.count() > 0 ? mesh_->tick(missing) : kNobody; hung != kNobody) {
-    give_up(turn,
-            name(hung) + " is stopped or cut off: it has answered nothing for " +
-                seconds(kHeartbeats * mesh_->heartbeat_s()),
-            hung);
+  } else if (tick.count() > 0) {
+    check_pulse(turn, mesh_->tick(missing));
   }
   Moment now = Clock::now();
   if (now >= turn.report_at) {
-    if (!turn.is_strict) ask_around(turn, missing);
+    if (!turn.is_strict) ask_around(turn);
     turn.report_at = now + patience(turn.timeout_s);
   }
   turn.look_again = tick.count() > 0 ? std::min(turn.report_at, now + tick) : turn.report_at;
 }
 
-// Fails when the group's timeout is over for a peer that does not answer or is in another operation.
-void Group::ask_around(Turn& turn, const std::vector<int>& missing) {
-  std::vector<Answer> answers = mesh_->inquire(missing);
-  double waited = std::chrono::duration<double>(Clock::now() - turn.started).count();
+void Group::check_pulse(Turn& turn, const std::vector<int>& hung) {
+  if (hung.empty()) return;
   std::string names;
-  for (size_t i = 0; i < missing.size(); i++) {
-    std::string state = answers[i].silent ? "does not answer" : "is alive and has not called it yet";
-    bool differs = answers[i].silent;
-    for (const LongWait& wait : answers[i].waits) {
-      bool same = turn.call < Call::kSend && wait.context == context_ && wait.seq == turn.seq;
-      state = same ? "waits in it too" : "waits in " + wait.text;
-      differs |= !same;
-    }
-    std::string text = "waited " + seconds(waited) + " for " + name(missing[i]) + ", which " + state;
-    if (differs && turn.timeout_s > 0 && waited >= turn.timeout_s) give_up(turn, text, missing[i]);
-    names += (names.empty() ? "" : "; ") + text;
-  }
-  if (!missing.empty()) mesh_->warn(where() + turn.label() + ": " + names);
+  for (int p : hung) names += (names.empty() ? "" : ", ") + name(p);
+  give_up(turn,
+          names +
+              (hung.size() == 1 ? " is stopped or cut off: it has" : " are stopped or cut off: they have") +
+              " answered nothing for " + seconds(kHeartbeats * mesh_->heartbeat_s()),
+          hung[0]);
+}
+
+// Fails when the group's timeout is over and nothing will come: a rank does not answer, or the waiting goes
+// round in a circle. A warning when a rank is merely late.
+void Group::ask_around(Turn& turn) {
+  Diagnosis found = follow(turn, kAnswerSeconds);
+  if (is_settled(turn)) return;
+  double waited = std::chrono::duration<double>(Clock::now() - turn.started).count();
+  std::string text = "waited " + seconds(waited) + " " + tell(turn, found);
+  if (found.is_stuck() && turn.timeout_s > 0 && waited >= turn.timeout_s)
+    give_up(turn, text, found.culprit());
+  mesh_->warn(where() + turn.label() + ": " + text);
 }
 
 void Group::finish(Turn& turn) {

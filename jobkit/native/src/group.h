@@ -90,8 +90,15 @@ class Group {
   void add_point_to_point(Turn& turn, bool sends, void* data, uint64_t count, int peer, Dtype dtype, int tag);
   void finish(Turn& turn);
   void overdue(Turn& turn);
-  void ask_around(Turn& turn, const std::vector<int>& missing);
-  [[noreturn]] void expire(Turn& turn);
+  void expire(Turn& turn);
+  void note(Turn& turn);
+  void check_pulse(Turn& turn, const std::vector<int>& hung);
+  void ask_around(Turn& turn);
+  LongWait describe(const Turn& turn) const;
+  Diagnosis follow(Turn& turn, double seconds_each);
+  bool is_settled(Turn& turn);
+  std::string tell(const Chain& chain) const;
+  std::string tell(const Turn& turn, const Diagnosis& diagnosis);
   bool look_around(Turn& turn);
   [[noreturn]] void lose(Turn& turn, int peer);
   [[noreturn]] void differ(Turn& turn, const Active& active);

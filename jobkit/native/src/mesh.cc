@@ -317,6 +317,7 @@ void Mesh::leave(const std::string& last_words) {
     orderly = failures_.empty();
   }
   changed();
+  if (!orderly) tell_again();
   control_->leave(last_words);
   {
     Lock lock(*this);

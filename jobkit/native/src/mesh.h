@@ -20,6 +20,7 @@
 #include "control.h"
 #include "link.h"
 #include "schedule.h"
+#include "waits.h"
 
 namespace jobkit {
 
@@ -46,19 +47,6 @@ using InterruptCheck = std::function<bool()>;
 
 // Given a line for the program's log, without any lock.
 using Warn = std::function<void(const std::string&)>;
-
-// A call that has waited for a while, as other ranks are told of it.
-struct LongWait {
-  uint32_t context = 0;
-  uint32_t seq = 0;  // 0: point to point
-  std::string text;  // "all_sum #12"
-};
-
-// What a peer said when it was asked; nothing while it computes.
-struct Answer {
-  bool silent = true;
-  std::vector<LongWait> waits;
-};
 
 // Ticks without an answer after which a rank counts as hung.
 inline constexpr int kHeartbeats = 5;
@@ -132,13 +120,16 @@ class Mesh final : public LinkObserver, public ControlObserver {
   // Long waits: a rank that waits says so when it is asked, and asks those that it waits for.
   void note(const Ticket& ticket, const LongWait& wait);
   void forget(const Ticket& ticket);
-  // A tick of a rank that waits for these peers: the one that has left kHeartbeats ticks in a row unanswered,
-  // or kNobody. Counted in the observer's own ticks, so that a job that was suspended as a whole goes on.
-  int tick(const std::vector<int>& peers);
+  // A tick of a rank that waits for these peers: those that have left kHeartbeats ticks in a row unanswered.
+  // Counted in the observer's own ticks, so that a job that was suspended as a whole goes on.
+  std::vector<int> tick(const std::vector<int>& peers);
   void forgive(const std::vector<int>& peers);
   double heartbeat_s() const { return heartbeat_s_; }  // between two ticks; 0: none
-  // In the order of `peers`, each of which has a link.
-  std::vector<Answer> inquire(const std::vector<int>& peers);
+  // What this rank itself would answer.
+  Answer own_answer();
+  // Asks these ranks what they are doing, then those that they wait for, and so on; each has so long to
+  // answer.
+  std::map<int, Answer> inquire(const std::vector<int>& peers, double seconds);
   void warn(const std::string& text) const {
     if (warn_) warn_(text);
   }
@@ -169,6 +160,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
   class Lock;
 
   bool record(const Failure& failure);
+  void tell_again();
   bool pump(bool all);
   bool move(bool all);
   void changed();

@@ -1,7 +1,7 @@
 // What befalls the ranks of a mesh, and what they say that they wait for: between the calling threads and the
 // control thread.
 #include <algorithm>
-#include <sstream>
+#include <set>
 
 #include "mesh.h"
 #include "victim.h"
@@ -11,9 +11,6 @@ namespace {
 
 // How long the control connection of a peer may lag behind its data connections in telling that it ended.
 constexpr auto kVerdict = std::chrono::seconds(2);
-
-// How long a peer's control thread, which does nothing else, may take to answer.
-constexpr auto kAnswer = std::chrono::seconds(2);
 
 }  // namespace
 
@@ -48,6 +45,17 @@ void Mesh::fail(const Failure& failure) {
   // Told before any thread of this rank can raise, and leave: the others must hear of the failure first.
   if (control_) control_->tell(failure);
   changed();
+}
+
+// Whoever leaves because of a failure may be faster than the failure's own words: those that it leaves must
+// hear of the reason first.
+void Mesh::tell_again() {
+  std::vector<Failure> failures;
+  {
+    std::lock_guard lock(news_mutex_);
+    failures = failures_;
+  }
+  for (const Failure& each : failures) control_->tell(each);
 }
 
 void Mesh::blame(int culprit) {
@@ -103,15 +111,25 @@ void Mesh::forget(const Ticket& ticket) {
   long_waits_.erase(&ticket);
 }
 
-// A line for each wait: "CONTEXT SEQ TEXT".
-std::string Mesh::doing() {
-  std::lock_guard lock(news_mutex_);
-  std::string all;
-  for (auto& [unused, wait] : long_waits_) {
-    all += std::to_string(wait.context) + " " + std::to_string(wait.seq) + " " + wait.text + "\n";
+Answer Mesh::own_answer() {
+  Answer answer;
+  answer.silent = false;
+  std::map<const Ticket*, LongWait> waits;
+  {
+    std::lock_guard lock(news_mutex_);
+    waits = long_waits_;
   }
-  return all;
+  for (auto& [ticket, wait] : waits) {
+    // The ticket of a call that is over since then concerns no link.
+    wait.missing = missing(*ticket);
+    answer.waits.push_back(std::move(wait));
+  }
+  Lock lock(*this);
+  for (auto& [context, active] : actives_) answer.progress.push_back({context, active->seq});
+  return answer;
 }
+
+std::string Mesh::doing() { return encode_answer(own_answer()); }
 
 void Mesh::answered(int peer, const std::string& doing) {
   {
@@ -122,12 +140,12 @@ void Mesh::answered(int peer, const std::string& doing) {
   news_.notify_all();
 }
 
-int Mesh::tick(const std::vector<int>& peers) {
-  int hung = kNobody;
+std::vector<int> Mesh::tick(const std::vector<int>& peers) {
+  std::vector<int> hung;
   {
     std::lock_guard lock(news_mutex_);
     for (int p : peers) {
-      if (n_unanswered_[p]++ >= kHeartbeats) hung = p;
+      if (n_unanswered_[p]++ >= kHeartbeats) hung.push_back(p);
     }
   }
   for (int p : peers) control_->ask(p);
@@ -139,25 +157,34 @@ void Mesh::forgive(const std::vector<int>& peers) {
   for (int p : peers) n_unanswered_[p] = 0;
 }
 
-std::vector<Answer> Mesh::inquire(const std::vector<int>& peers) {
-  std::unique_lock lock(news_mutex_);
-  for (int p : peers) answers_[p].reset();
-  lock.unlock();
-  for (int p : peers) control_->ask(p);
-  lock.lock();
-  news_.wait_for(lock, kAnswer, [&] {
-    return std::all_of(peers.begin(), peers.end(), [&](int p) { return answers_[p].has_value(); });
-  });
-  std::vector<Answer> answers(peers.size());
-  for (size_t i = 0; i < peers.size(); i++) {
-    if (!answers_[peers[i]]) continue;
-    answers[i].silent = false;
-    std::istringstream lines(*answers_[peers[i]]);
-    for (LongWait wait; lines >> wait.context >> wait.seq && std::getline(lines >> std::ws, wait.text);) {
-      answers[i].waits.push_back(wait);
+std::map<int, Answer> Mesh::inquire(const std::vector<int>& peers, double seconds) {
+  std::map<int, Answer> found{{rank_, own_answer()}};
+  for (std::vector<int> asked = peers; !asked.empty();) {
+    std::unique_lock lock(news_mutex_);
+    auto absent = [&](int p) { return peers_[p].standing != Standing::kPresent; };
+    for (int p : asked) answers_[p].reset();
+    lock.unlock();
+    for (int p : asked) {
+      if (!absent(p)) control_->ask(p);
+    }
+    lock.lock();
+    news_.wait_for(lock, std::chrono::duration<double>(seconds), [&] {
+      return std::all_of(asked.begin(), asked.end(), [&](int p) { return answers_[p] || absent(p); });
+    });
+    std::set<int> next;
+    for (int p : asked) {
+      Answer& answer = found[p];
+      if (answers_[p]) answer = decode_answer(*answers_[p]);
+      if (absent(p))
+        answer.gone = (peers_[p].standing == Standing::kLeft ? "left " : "is gone: ") + peers_[p].text;
+      for (const LongWait& wait : answer.waits) next.insert(wait.missing.begin(), wait.missing.end());
+    }
+    asked.clear();
+    for (int p : next) {
+      if (p >= 0 && p < size_ && !found.count(p)) asked.push_back(p);
     }
   }
-  return answers;
+  return found;
 }
 
 }  // namespace jobkit

@@ -259,7 +259,8 @@ def test_a_timeout_poisons_the_groups_of_that_rank_and_no_others(threads: Thread
         return str(error_of(lambda: all_sum(group)))
 
     for rank, text in enumerate(threads(4, program)):
-        assert "waited 0.2 s for rank 1" in text, rank
+        assert "waited 0.2 s " in text, rank
+        assert "recv from rank 1" in text, rank
 
 
 def test_abort_from_another_thread_ends_the_wait_of_everybody(threads: Threads) -> None:
@@ -364,17 +365,6 @@ def test_a_rank_that_is_merely_late_is_waited_for_with_a_warning(
     assert "which is alive and has not called it yet" in caplog.text
 
 
-def test_ranks_that_wait_in_different_operations_fail_after_the_group_s_timeout(threads: Threads) -> None:
-    def program(group: Any) -> str:
-        data = np.ones(1, np.float32)
-        if group.rank == 0:
-            return str(error_of(lambda: group.recv(data, 1, FLOAT32, 1, 0)))
-        return str(error_of(lambda: group.recv(data, 1, FLOAT32, 0, 0)))
-
-    texts = threads(2, program, timeout_s=1.0)
-    assert any("which waits in recv from rank" in text for text in texts)
-
-
 def stop_in_the_middle(group: Any, pipe: Any) -> str:
     all_sum(group)
     pipe.send("ready")
@@ -396,20 +386,6 @@ def test_a_stopped_rank_is_named_after_the_group_s_timeout(processes: Processes)
         assert (name, culprit) == ("Error", 1)
         assert "for rank 1 (" in text
         assert "which does not answer" in text
-
-
-def test_the_chain_of_waits_ends_at_the_rank_that_is_late(
-    threads: Threads, caplog: pytest.LogCaptureFixture
-) -> None:
-    """In a ring of sends rank 0 waits for rank 1, which is late itself: nobody fails."""
-
-    def program(group: Any) -> None:
-        if group.rank == 2:
-            time.sleep(1.5)
-        group.barrier()
-
-    threads(3, program, timeout_s=0.5)
-    assert "waits in it too" in caplog.text or "has not called it yet" in caplog.text
 
 
 def test_a_stopped_rank_is_found_by_its_silence_long_before_the_timeout(processes: Processes) -> None:
