@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import array
+import importlib
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -34,9 +36,12 @@ FIRST_FLOAT = DTYPES.index("float16")
 
 _codes = {np.dtype(name): code for code, name in enumerate(DTYPES) if code != BFLOAT16}
 
-KINDS = "a NumPy array or scalar, an MLX array, a Python number, or a buffer such as bytes"
+KINDS = "an array of NumPy, MLX, PyTorch or JAX, a NumPy scalar, a Python number, or a buffer such as bytes"
 
-OTHERS = ("torch", "jax", "jaxlib")  # libraries whose arrays are refused, although some export a buffer
+# Libraries whose arrays have a reader of their own, and what the class of those is called there. They are
+# looked for only where the program has imported them.
+_LIBRARIES = {"torch": "Tensor", "jax": "Array"}
+_readers: dict[type, ModuleType | None] = dict.fromkeys((np.ndarray, bytes, bool, int, float, complex))
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Finish: TypeAlias = Callable[[Array], Any]
@@ -98,17 +103,22 @@ def target(name: str, source: Operand, shape: tuple[int, ...], out: Any) -> Targ
         return Target(data, lambda: source.finish(data))
     if out is source.data and out.shape == shape and out.flags.writeable:
         return Target(out, lambda: out)
-    destination = _writable(name, out)
+    destination, returned = _writable(name, out)
     _check_out(name, source, shape, destination)
-    if destination.flags.carray and destination.dtype.isnative:
-        return Target(destination, lambda: out)
-    return _copied_target(destination, out)
+    if destination.dtype in _codes and destination.flags.carray:
+        return Target(destination, returned)
+    return _copied_target(destination, returned)
 
 
-def empty(shape: tuple[int, ...], dtype: Any) -> Operand:
-    """Return fresh memory for what is received, with `dtype` as NumPy understands it, "bfloat16" too."""
+def empty(shape: tuple[int, ...], dtype: Any, like: Any = None) -> Operand:
+    """Return fresh memory for what is received.
+
+    `dtype` is as NumPy understands it, "bfloat16" too, or a type of PyTorch. It decides the kind of the
+    result where it can, otherwise the array `like` does.
+    """
     number = element_type(dtype)
-    return Operand(np.empty(shape, number), code_of(number), _as_is)
+    finish = _finish_like(dtype, like)
+    return Operand(np.empty(shape, number), code_of(number), finish)
 
 
 def element_type(dtype: Any) -> np.dtype[Any]:
@@ -119,7 +129,9 @@ def element_type(dtype: Any) -> np.dtype[Any]:
     """
     if dtype is None:  # float64 to NumPy
         raise TypeError(complaint("dtype", "not given", expected=_one_of_the_types()))
-    if str(dtype) == "bfloat16":
+    if _is_torch_type(dtype):
+        dtype = str(dtype).removeprefix("torch.")
+    if str(dtype) == "bfloat16" or getattr(dtype, "__name__", "") == "bfloat16":
         dtype = _bfloat16()
     try:
         number = np.dtype(dtype).newbyteorder("=")
@@ -151,13 +163,17 @@ def type_name(x: Any) -> str:
     """
     if is_mlx(x):
         return str(x.dtype).rpartition(".")[2].rstrip("_")  # "mlx.core.bool_"
+    if reader(x) is not None:
+        name = str(x.dtype).rpartition(".")[2]  # "torch.float32"
+        return name if name in DTYPES else DTYPES[code_of(element_type(name))]
     plain = isinstance(x, np.ndarray | np.generic) and not isinstance(x, np.ma.MaskedArray)
     return DTYPES[code_of(x.dtype) if plain else operand(x).code]
 
 
 def shape_of(x: Any) -> tuple[int, ...]:
     """Return the shape of an array of any kind."""
-    return tuple(x.shape) if is_mlx(x) or isinstance(x, np.ndarray) else operand(x).data.shape
+    has_shape = is_mlx(x) or isinstance(x, np.ndarray) or reader(x) is not None
+    return tuple(x.shape) if has_shape else operand(x).data.shape
 
 
 def is_floating(name: str) -> bool:
@@ -168,6 +184,40 @@ def is_floating(name: str) -> bool:
 def is_mlx(x: Any) -> bool:
     """Return whether `x` is an array, or a dtype, of MLX. Imports nothing."""
     return type(x).__module__ == "mlx.core"
+
+
+def is_array(x: Any) -> bool:
+    """Return whether `x` is an array already, of any library, and no number or buffer."""
+    return isinstance(x, np.ndarray) or is_mlx(x) or reader(x) is not None
+
+
+def reader(x: Any) -> ModuleType | None:
+    """Return the module that reads the arrays of `x`'s library and makes them; None for what needs none.
+
+    It has `array`, `result`, `writable` and `written`, all on NumPy's view of the same memory, and
+    `has_gradient`.
+    """
+    if type(x) in _readers:
+        return _readers[type(x)]
+    for library, name in _LIBRARIES.items():
+        kind = getattr(sys.modules.get(library), name, None)
+        if kind is not None and isinstance(x, kind):
+            found = _readers[type(x)] = importlib.import_module(f"jobkit.native.{library}.memory")
+            return found
+    return None
+
+
+def has_bridge(x: Any) -> bool:
+    """Return whether `x` takes part in operations itself, lazily or with a gradient: see `bridge_of`."""
+    if is_mlx(x):
+        return True
+    library = reader(x)
+    return library is not None and bool(library.has_gradient(x))
+
+
+def bridge_of(x: Any) -> str:
+    """Return the module whose operations take `x`, which has a bridge."""
+    return f"jobkit.native.{'torch' if reader(x) else 'mlx'}"
 
 
 def bytes_of(data: Array) -> memoryview:
@@ -194,14 +244,17 @@ def _host_operand(x: Array, finish: Finish) -> Operand:
     """Return any NumPy array as contiguous memory in native byte order, without a copy where possible."""
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(complaint("array", "masked", got=type(x).__name__, expected="a plain NumPy array"))
-    code = code_of(x.dtype)
-    if type(x) is np.ndarray and x.flags.carray and x.dtype.isnative:
+    code = _codes.get(x.dtype) or code_of(x.dtype)
+    if type(x) is np.ndarray and x.dtype in _codes and x.flags.carray:
         return Operand(x, code, finish)
     data = np.require(x, x.dtype.newbyteorder("="), ["C", "A", "E"])
     return Operand(data.reshape(x.shape), code, finish)
 
 
 def _other_operand(x: Any) -> Operand:
+    library = reader(x)
+    if library is not None:
+        return _host_operand(library.array(x), library.result)
     if isinstance(x, np.ndarray):
         return _host_operand(x, _as_is)
     if isinstance(x, np.generic):
@@ -229,9 +282,9 @@ def _buffer_operand(x: Any) -> Operand:
         return _host_operand(np.asarray(x), _as_typecode(x.typecode))
     if isinstance(x, memoryview):
         return _host_operand(np.asarray(x), lambda result: result.data)
-    view = None if _library(x) in OTHERS else _view(x)
+    view = _view(x)
     if view is None:
-        raise TypeError(_unserved(x))
+        raise TypeError(complaint("array", "not an array", got=_type_name(x), expected=KINDS))
     return _host_operand(view, _as_is)
 
 
@@ -243,23 +296,6 @@ def _view(x: Any) -> Array | None:
         return None
 
 
-def _library(x: Any) -> str:
-    return type(x).__module__.partition(".")[0]
-
-
-def _unserved(x: Any) -> str:
-    root = _library(x)
-    if root in OTHERS:
-        hint = (
-            "pass it as a NumPy array: x.numpy()"
-            if root == "torch"
-            else "pass it as a NumPy array: np.asarray(x)"
-        )
-        wrong = "arrays of this library are not served in this version"
-        return complaint("array", wrong, got=_type_name(x), expected=KINDS, hint=hint)
-    return complaint("array", "not an array", got=_type_name(x), expected=KINDS)
-
-
 def _type_name(x: Any) -> str:
     return f"{type(x).__module__}.{type(x).__qualname__}"
 
@@ -267,14 +303,17 @@ def _type_name(x: Any) -> str:
 # --- kinds that are written ---
 
 
-def _writable(name: str, out: Any) -> Array:
-    """Return `out` as an array of its own memory."""
-    is_immutable = isinstance(out, np.generic | np.ma.MaskedArray) or _library(out) in (*OTHERS, "mlx")
+def _writable(name: str, out: Any) -> tuple[Array, Callable[[], Any]]:
+    """Return `out` as an array of its own memory, and what the caller gets once it is written."""
+    library = reader(out)
+    if library is not None:
+        return library.writable(name, out), lambda: library.written(out)
+    is_immutable = isinstance(out, np.generic | np.ma.MaskedArray) or is_mlx(out)
     data = None if is_immutable else out if isinstance(out, np.ndarray) else _view(out)
     if data is None or not data.flags.writeable:
-        where, expected = f"{name}: out", "a NumPy array or a buffer that is not read-only"
+        where, expected = f"{name}: out", "an array of NumPy or PyTorch, or a buffer that is not read-only"
         raise TypeError(complaint(where, "cannot be written", got=_type_name(out), expected=expected))
-    return data
+    return data, lambda: out
 
 
 def _check_out(name: str, source: Operand, shape: tuple[int, ...], out: Array) -> None:
@@ -296,17 +335,28 @@ def _is_same_memory(left: Array, right: Array) -> bool:
     return same and left.shape == right.shape and left.strides == right.strides
 
 
-def _copied_target(destination: Array, out: Any) -> Target:
+def _copied_target(destination: Array, returned: Callable[[], Any]) -> Target:
     data = np.empty(destination.shape, destination.dtype.newbyteorder("="))
 
     def result() -> Any:
         destination[...] = data
-        return out
+        return returned()
 
     return Target(data, result)
 
 
 # --- types ---
+
+
+def _is_torch_type(dtype: Any) -> bool:
+    return type(dtype).__module__ == "torch"
+
+
+def _finish_like(dtype: Any, like: Any) -> Finish:
+    """Return what makes a result of the kind that `dtype`, or else `like`, asks for."""
+    if _is_torch_type(dtype):
+        return cast(Finish, importlib.import_module("jobkit.native.torch.memory").result)
+    return _as_is if like is None else operand(like).finish
 
 
 def _bfloat16() -> Any:

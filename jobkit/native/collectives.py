@@ -60,7 +60,7 @@ def all_gather(x: Any, *, group: Group | None = None, timeout: float | None = No
     equal.
     """
     group = group or backends.default()
-    if arrays.is_mlx(x):
+    if arrays.has_bridge(x):
         return bridge("all_gather", x, group=group, timeout=timeout, out=out)
     source = arrays.operand(x)
     if group.core is None:
@@ -81,7 +81,7 @@ def sum_scatter(
     """
     group = group or backends.default()
     code = _op("sum_scatter", op)
-    if arrays.is_mlx(x):
+    if arrays.has_bridge(x):
         return bridge("sum_scatter", x, op=op, group=group, timeout=timeout, out=out)
     source = arrays.operand(x)
     if group.core is None:
@@ -101,7 +101,7 @@ def broadcast(
     """Return rank `root`'s `x`. On the other ranks `x` gives shape and element type only."""
     group = group or backends.default()
     root = peer(group, "root", root)
-    if arrays.is_mlx(x):
+    if arrays.has_bridge(x):
         return bridge("broadcast", x, root, group=group, timeout=timeout, out=out)
     source = arrays.operand(x)
     if group.core is None:
@@ -121,7 +121,7 @@ def all_to_all(x: Any, *, group: Group | None = None, timeout: float | None = No
     from rank r. The result has the shape of `x`.
     """
     group = group or backends.default()
-    if arrays.is_mlx(x):
+    if arrays.has_bridge(x):
         return bridge("all_to_all", x, group=group, timeout=timeout, out=out)
     source = arrays.operand(x)
     if group.core is None:
@@ -143,7 +143,7 @@ def gather(
     """
     group = group or backends.default()
     root = peer(group, "root", root)
-    if arrays.is_mlx(x):
+    if arrays.has_bridge(x):
         return bridge("gather", x, root, group=group, timeout=timeout, out=out)
     source = arrays.operand(x)
     if group.core is None:
@@ -165,19 +165,19 @@ def scatter(
     """Return this rank's part of rank `root`'s `x`.
 
     Rank `root` passes an array of shape (N*n, ...), the others None; rank r gets rows [r*n, (r+1)*n). The
-    others learn shape and element type from `root`, and get a NumPy array, or one of MLX where they pass any
-    such. If the shape of `x` does not fit, every rank raises ValueError.
+    others learn shape and element type from `root`, and get a NumPy array, or one of the library of which
+    they pass any array. If the shape of `x` does not fit, every rank raises ValueError.
     """
     group = group or backends.default()
     root = peer(group, "root", root)
-    if arrays.is_mlx(x):
+    if arrays.has_bridge(x):
         return bridge("scatter", x, root, group=group, timeout=timeout, out=out)
     if group.core is None:
         return _alone("scatter", x, arrays.operand(x), out)
     source = arrays.operand(x) if group.rank() == root else None
     shape, code = _agree_on_shape(source, root, group, timeout)
     part = _part("scatter", shape, group.size())
-    like = arrays.empty((0,), arrays.DTYPES[code]) if source is None else source
+    like = arrays.empty((0,), arrays.DTYPES[code], x) if source is None else source
     target = arrays.target("scatter", like, part, out)
     data = None if source is None else source.data
     with group.turn():
@@ -200,9 +200,9 @@ def _all_reduce(
     name = f"all_{op}"
     if scale != 1.0 and not arrays.is_floating(arrays.type_name(x)):
         raise TypeError(complaint(f"{name}: scale", "integers are not scaled", got=scale, expected="1"))
-    if arrays.is_mlx(x):
-        result = bridge(name, x, group=group, timeout=timeout, out=out)
-        return result if scale == 1.0 else result * scale
+    if arrays.has_bridge(x):
+        options = {} if scale == 1.0 else {"scale": scale}
+        return bridge(name, x, group=group, timeout=timeout, out=out, **options)
     source = arrays.operand(x)
     if group.core is None:
         return _alone(name, x, source, out, scale)
@@ -216,29 +216,29 @@ def _all_reduce(
 def bridge(
     name: str, *args: Any, group: Group, timeout: float | None, out: Any = None, **options: Any
 ) -> Any:
-    """Return what the operation `name` of the bridge to MLX does with MLX's arrays; lazy, as MLX is.
+    """Return what the operation `name` does with arrays that their own library takes part in.
+
+    MLX's are lazy, as MLX is; tensors that require grad get a gradient.
 
     Raises:
-        TypeError: `out` was given, and MLX's arrays are immutable, or the bridge has no such operation.
+        TypeError: `out` was given, or there is no gradient of that operation.
     """
+    x = args[0]
     if out is not None:
-        wrong = "arrays of MLX are immutable"
-        raise TypeError(complaint(f"{name}: out", wrong, expected="no out for them"))
+        wrong = "not for arrays that are immutable, or require grad"
+        raise TypeError(complaint(f"{name}: out", wrong, expected=f"no out for a {type(x).__name__}"))
     if group.core is None:
-        return args[0]
-    function = getattr(importlib.import_module("jobkit.native.mlx"), name, None)
+        return x * options["scale"] if "scale" in options else x
+    function = getattr(importlib.import_module(arrays.bridge_of(x)), name, None)
     if function is None:
-        hint = "pass it as a NumPy array: np.array(x)"
-        raise TypeError(
-            complaint(name, "not served for arrays of MLX", got=type(args[0]).__name__, hint=hint)
-        )
+        hint = "pass x.detach(), or call it under torch.no_grad()"
+        raise TypeError(complaint(name, "no gradient goes through it", got="requires_grad=True", hint=hint))
     return function(*args, group=group, timeout=timeout, **options)
 
 
 def _alone(name: str, x: Any, source: Operand, out: Any, scale: float = 1.0) -> Any:
     """Return `x` itself where nothing has to be done: what every collective is in a group of one."""
-    is_same = source.data is x or isinstance(x, np.ndarray)
-    if out is None and scale == 1.0 and is_same:
+    if out is None and scale == 1.0 and arrays.is_array(x):
         return x
     target = arrays.target(name, source, source.data.shape, out)
     np.copyto(target.data, _scaled(source.data, scale))

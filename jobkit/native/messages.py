@@ -61,7 +61,7 @@ def recv(
     if arrays.is_mlx(dtype) or arrays.is_mlx(like):
         connected(group)
         return bridge("recv", shape, dtype, src, tag=tag, group=group, timeout=timeout)
-    return _receive(arrays.empty(shape, dtype), src, tag, group, timeout)
+    return _receive(arrays.empty(shape, dtype, like), src, tag, group, timeout)
 
 
 def recv_like(

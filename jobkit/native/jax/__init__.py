@@ -1,0 +1,1 @@
+"""JAX arrays on groups of the bundled engine, inside `jax.jit` too."""

@@ -1,0 +1,97 @@
+"""Read PyTorch's tensors where they lie, and make tensors of results."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import NoReturn
+
+import torch
+
+from jobkit.errors import complaint
+from jobkit.native import arrays
+from jobkit.native.arrays import Array
+
+# Plain memory. What libraries and users make of a tensor otherwise may mean more by it.
+PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+
+
+def array(x: torch.Tensor) -> Array:
+    """Return the memory of a tensor as NumPy sees it: of the tensor's shape, strides and type, no copy.
+
+    A tensor that requires grad is read where gradients are off (`torch.no_grad`).
+
+    Raises:
+        TypeError: It is on another device, sparse, quantized, a subclass with a meaning of its own, of a type
+            that is not served, or requires grad.
+    """
+    if type(x) in PLAIN:
+        with contextlib.suppress(TypeError, RuntimeError):  # raised by whatever is out of the ordinary
+            return x.numpy()
+    return _unusual(x)
+
+
+def has_gradient(x: torch.Tensor) -> bool:
+    """Return whether what is made of `x` belongs to the graph of gradients."""
+    return x.requires_grad and torch.is_grad_enabled()
+
+
+def result(data: Array) -> torch.Tensor:
+    """Return a result as a tensor that shares its memory."""
+    if data.dtype.kind == "V":  # bfloat16, no type of NumPy's own
+        return torch.from_numpy(data.view("uint16")).view(torch.bfloat16)
+    return torch.from_numpy(data)
+
+
+def writable(name: str, out: torch.Tensor) -> Array:
+    """Return the memory of a tensor that a result is written to.
+
+    Raises:
+        TypeError: It cannot be read either, requires grad, or several of its elements are one place.
+    """
+    data = array(out)
+    if not data.flags.c_contiguous and any(
+        stride == 0 and n > 1 for stride, n in zip(data.strides, data.shape, strict=True)
+    ):
+        expected = "a tensor with a place for each element"
+        raise TypeError(complaint(f"{name}: out", "cannot be written: it is expanded", expected=expected))
+    return data
+
+
+def written(out: torch.Tensor) -> torch.Tensor:
+    """Return a tensor that has been written; autograd learns it, as from operations in place."""
+    torch.autograd.graph.increment_version(out)
+    return out
+
+
+def element_type(dtype: torch.dtype) -> str:
+    """Return what NumPy calls a type of PyTorch's."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _unusual(x: torch.Tensor) -> Array:
+    if type(x) not in PLAIN:
+        hint = "pass what this rank has of it: x.to_local() for a DTensor"
+        _refuse(f"a {type(x).__name__} is more than its memory", x, "a plain tensor", hint)
+    if x.layout is not torch.strided:
+        _refuse(f"of layout {x.layout}", x, "a dense tensor", "x.to_dense()")
+    if x.is_quantized:
+        _refuse("quantized", x, "a tensor of plain numbers", "x.dequantize(), or x.int_repr()")
+    if x.device.type == "meta":
+        _refuse("it has no memory", x, "a tensor on the CPU", "torch.empty_like(x, device='cpu')")
+    if x.device.type != "cpu":
+        _refuse("in the memory of a device", x, "a tensor on the CPU", "x.cpu(), and .to(x.device) after")
+    if x.requires_grad:
+        if torch.is_grad_enabled():
+            hint = "pass x.detach(), or call it under torch.no_grad()"
+            _refuse("no gradient goes through here", x, "a tensor that does not require grad", hint)
+        x = x.detach()
+    x = x.resolve_conj().resolve_neg()
+    if x.dtype == torch.bfloat16:
+        return x.view(torch.uint16).numpy().view(arrays.element_type("bfloat16"))
+    arrays.element_type(element_type(x.dtype))  # raises for those that are not served
+    return x.numpy()
+
+
+def _refuse(wrong: str, x: torch.Tensor, expected: str, hint: str) -> NoReturn:
+    where = f"{element_type(x.dtype)} tensor on {x.device}"
+    raise TypeError(complaint(where, wrong, expected=expected, hint=hint))
