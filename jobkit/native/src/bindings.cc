@@ -247,7 +247,8 @@ nb::dict PyGroup::topology() const {
 std::unique_ptr<PyGroup> py_connect(int rank, const std::vector<std::vector<std::string>>& hosts,
                                     const std::string& mode, const std::string& job, uint32_t epoch,
                                     nb::bytes token, double connect_timeout_s, double timeout_s,
-                                    double heartbeat_s, bool verbose, std::string victim_file) {
+                                    double heartbeat_s, bool verbose, std::string victim_file,
+                                    bool shared_memory) {
   if (mode != "gang" && mode != "hostfile")
     throw BadArgument("mode '" + mode + "', expected 'gang' or 'hostfile'");
   ConnectOptions wanted{rank,
@@ -258,6 +259,7 @@ std::unique_ptr<PyGroup> py_connect(int rank, const std::vector<std::vector<std:
                         std::string(token.c_str(), token.size()),
                         connect_timeout_s,
                         verbose,
+                        shared_memory,
                         signal_arrived};
   return waiting([&] {
     auto group = std::make_shared<Group>(
@@ -389,7 +391,8 @@ NB_MODULE(_core, m) {
       .def("abort", &PyGroup::abort, "reason"_a)
       .def("close", &PyGroup::close);
   m.def("connect", &py_connect, "rank"_a, "hosts"_a, nb::kw_only(), "mode"_a, "job"_a, "epoch"_a, "token"_a,
-        "connect_timeout_s"_a, "timeout_s"_a, "heartbeat_s"_a, "verbose"_a, "victim_file"_a = "");
+        "connect_timeout_s"_a, "timeout_s"_a, "heartbeat_s"_a, "verbose"_a, "victim_file"_a = "",
+        "shared_memory"_a = false);
   m.def("c_api", [] { return nb::capsule(c_api(), kApiCapsule); });
   m.def("reduce", &py_reduce, "op"_a, "dtype"_a, "left"_a, "right"_a, "out"_a, "count"_a);
   m.def("reduce_all", &py_reduce_all, "op"_a, "dtype"_a, "parts"_a, "out"_a, "count"_a, "scale"_a = 1.0);

@@ -7,6 +7,9 @@
 // of a rank are parallel connections. Each rank calls its right neighbour. Then a table goes round the ring
 // (who and where each rank is, and a listener of its own for later links), the contract's ports are closed,
 // other pairs are tried, and what each rank reached goes round once more, so that all know the same matrix.
+//
+// In both modes a pair first gets its control connection, over which each learns who the other is. Ranks of
+// one node then share memory, if they can; the other pairs get their data connections.
 #pragma once
 
 #include <string>
@@ -27,6 +30,7 @@ struct ConnectOptions {
   std::string token;
   double connect_timeout_s = 300;
   bool verbose = false;
+  bool shared_memory = true;  // with the ranks of this node that allow it too
   InterruptCheck interrupted;
 };
 

@@ -12,11 +12,11 @@ namespace jobkit {
 namespace {
 
 constexpr char kMagic[] = "JKHS";
-constexpr uint16_t kHandshakeVersion = 1;
+constexpr uint16_t kHandshakeVersion = 2;
 constexpr size_t kPrefix = 8;
 constexpr size_t kNonce = 16;
 constexpr size_t kHost = 64;
-constexpr size_t kIdentity = 4 + 4 + 8 + kHost;  // pid, processors, node, host
+constexpr size_t kIdentity = 4 + 4 + 8 + sizeof(DoorKey) + kHost;  // pid, processors, node, door, host
 
 enum Kind : uint8_t { kHello = 1, kChallenge = 2, kProof = 3, kWelcome = 4, kRefusal = 5 };
 
@@ -70,7 +70,8 @@ std::string message(uint8_t kind, uint8_t detail, const std::string& body) {
 void put_identity(ByteWriter& writer, const Identity& identity) {
   char host[kHost] = {};
   std::memcpy(host, identity.host.data(), std::min(identity.host.size(), kHost - 1));
-  writer.put(identity.pid).put(identity.processors).put(identity.node).put_bytes(host, kHost);
+  writer.put(identity.pid).put(identity.processors).put(identity.node);
+  writer.put_bytes(identity.door.data(), identity.door.size()).put_bytes(host, kHost);
 }
 
 Identity get_identity(ByteReader& reader) {
@@ -78,6 +79,7 @@ Identity get_identity(ByteReader& reader) {
   identity.pid = reader.get<uint32_t>();
   identity.processors = reader.get<uint32_t>();
   identity.node = reader.get<uint64_t>();
+  reader.get_bytes(identity.door.data(), identity.door.size());
   char host[kHost];
   reader.get_bytes(host, kHost);
   host[kHost - 1] = 0;

@@ -48,7 +48,7 @@ Mesh::Mesh(Wiring wiring, Warn warn, double heartbeat_s, std::string victim_file
     : rank_(wiring.rank),
       size_(wiring.size),
       identities_(std::move(wiring.identities)),
-      direct_(std::move(wiring.direct)),
+      reach_(std::move(wiring.reach)),
       warn_(std::move(warn)),
       heartbeat_s_(heartbeat_s),
       victim_file_(std::move(victim_file)),

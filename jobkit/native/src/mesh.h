@@ -20,6 +20,7 @@
 #include "control.h"
 #include "link.h"
 #include "schedule.h"
+#include "sharing.h"
 #include "waits.h"
 
 namespace jobkit {
@@ -30,16 +31,22 @@ struct Identity {
   uint32_t pid = 0;
   uint64_t node = 0;        // process::node_identity()
   uint32_t processors = 1;  // process::processors()
+  DoorKey door{};           // where it can be called to share memory; zero: it shares none
 };
+
+// How two ranks get at each other.
+enum class Reach : uint8_t { kNone = 0, kDirect = 1, kShared = 2 };
 
 // What bootstrap leaves: connections that have shaken hands, and what all ranks agreed on.
 struct Wiring {
   int rank = 0;
   int size = 1;
-  std::vector<Identity> identities;          // in rank order
-  std::vector<std::vector<Fd>> data;         // [peer]: none where there is no direct link
-  std::vector<Fd> control;                   // [peer]
-  std::vector<std::vector<uint8_t>> direct;  // direct[a][b]: the two reach each other; the same on all ranks
+  std::vector<Identity> identities;         // in rank order
+  std::vector<std::vector<Fd>> data;        // [peer]: none where there is no direct link
+  std::vector<Fd> control;                  // [peer]
+  std::vector<std::vector<uint8_t>> reach;  // reach[a][b]: a Reach; the same on all ranks
+  std::shared_ptr<Arena> arena;             // of this node's ranks that share memory
+  std::vector<int> places;                  // [rank]: its index in the arena, or kNobody
 };
 
 // Called every 50 ms at most while a thread waits, without any lock; true asks to interrupt the wait.
@@ -76,7 +83,8 @@ class Mesh final : public LinkObserver, public ControlObserver {
   int rank() const { return rank_; }
   int size() const { return size_; }
   const Identity& identity(int rank) const { return identities_[rank]; }
-  bool is_direct(int a, int b) const { return a == b || direct_[a][b]; }
+  bool is_direct(int a, int b) const { return a == b || reach_[a][b]; }
+  Reach reach(int a, int b) const { return static_cast<Reach>(reach_[a][b]); }
   bool spins() const { return spins_; }
   size_t n_sockets(int peer) const { return links_[peer] ? links_[peer]->n_sockets() : 0; }
   uint32_t generation() const { return generation_; }
@@ -171,7 +179,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
 
   int rank_, size_;
   std::vector<Identity> identities_;
-  std::vector<std::vector<uint8_t>> direct_;
+  std::vector<std::vector<uint8_t>> reach_;
   Warn warn_;
   double heartbeat_s_;
   const std::string victim_file_;  // "": nobody reads it

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -78,6 +79,18 @@ void forget(int descriptor) {
   if (at == kept.end()) return;
   *at = kept.back();
   kept.pop_back();
+}
+
+void allow_descriptors(size_t n_more) {
+  // The lowest free number says about how many are in use.
+  int lowest = ::dup(STDERR_FILENO);
+  if (lowest >= 0) ::close(lowest);
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  rlim_t wanted = static_cast<rlim_t>(std::max(lowest, 64)) + n_more;
+  if (limit.rlim_cur >= wanted) return;  // RLIM_INFINITY is the largest number there is
+  limit.rlim_cur = std::min(wanted, limit.rlim_max);
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int processors() { return std::max(1, std::min(affinity(), cgroup_quota())); }

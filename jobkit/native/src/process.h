@@ -13,6 +13,10 @@ uint32_t generation();
 void keep_from_children(int descriptor);
 void forget(int descriptor);
 
+// Raises this process's own limit, as far as it may, so that it can hold n_more descriptors beside those
+// that it has.
+void allow_descriptors(size_t n_more);
+
 // Processors that this process may use at the same time: its affinity, cut by its cgroup's quota; at least 1.
 int processors();
 

@@ -30,18 +30,6 @@ bool prepare(int descriptor) {
          ::fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
-Fd open_socket(int family) {
-#ifdef SOCK_CLOEXEC
-  int descriptor = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-#else
-  int descriptor = ::socket(family, SOCK_STREAM, 0);
-#endif
-  if (descriptor < 0) return Fd();
-  Fd socket(descriptor);
-  if (!prepare(descriptor)) return Fd();
-  return socket;
-}
-
 [[noreturn]] void fail(const char* verb, const Address& address) {
   throw Error(std::string(verb) + " " + to_string(address) + ": " + system_text(errno));
 }
@@ -66,6 +54,18 @@ void use_congestion_control(int descriptor, const char* name) {
 }
 
 }  // namespace
+
+Fd open_socket(int family) {
+#ifdef SOCK_CLOEXEC
+  int descriptor = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+#else
+  int descriptor = ::socket(family, SOCK_STREAM, 0);
+#endif
+  if (descriptor < 0) return Fd();
+  Fd socket(descriptor);
+  if (!prepare(descriptor)) return Fd();
+  return socket;
+}
 
 Fd::Fd(int descriptor) : descriptor_(descriptor), generation_(process::generation()) {
   if (descriptor_ >= 0) process::keep_from_children(descriptor_);

@@ -63,6 +63,9 @@ std::pair<std::string, std::string> split_host_port(const std::string& text);
 // Every address that "host:port" names, in the resolver's order; never empty. Throws Error.
 std::vector<Address> resolve(const std::string& host_port);
 
+// A non-blocking stream socket, or an empty Fd with errno set.
+Fd open_socket(int family);
+
 // A non-blocking listener. With `shared_port` a reservation of the port by this user that set SO_REUSEPORT
 // does not stand in the way. Throws Error with the address and the cause.
 Fd listen_on(const Address& address, bool shared_port);
