@@ -30,6 +30,7 @@ VERBS = (
     "clean",
     "validate",
     "schema",
+    "bench",
 )
 
 PYTHON_KEYWORDS = {"exec": "exec_", "list": "list_"}

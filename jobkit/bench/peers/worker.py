@@ -1,0 +1,190 @@
+"""One rank of a contender: does what the driver says, a line of JSON each way, and sleeps in between.
+
+    {"do": "init"}   → {"rank": 0, "version": "MPICH 5.0.2", "seconds": 0.1, "before": {…}, "after": {…}}
+    {"do": "run", …} → {"form": "out", "seconds": …, "p50": …, "p99": …, "cpu": …, "wrong": 0}
+    {"do": "idle", "seconds": 2} → {"wall": 2.0, "cpu": 0.01}
+    {"do": "quit"}   → the end
+
+or `{"unserved": why}`, or `{"error": text}`. The lines travel over a socket, since the launchers of MPI pass
+standard input on to rank 0 only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import importlib.util
+import json
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from itertools import repeat
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from . import pattern
+from .library import Call, Library, UnservedError
+
+SOCKET, LIFELINE = "driver.sock", "lifeline"
+_ALONE = 1000  # calls that are timed one by one, at most
+
+
+def main(words: list[str]) -> int:
+    """Serve the driver in FOLDER with LIBRARY until its end."""
+    name, folder = words
+    _end_with_the_driver(f"{folder}/{LIFELINE}")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(f"{folder}/{SOCKET}")
+        with connection.makefile("rw", encoding="utf-8") as stream:
+            _say(stream, {"pid": os.getpid()})
+            Worker(name).serve(stream)
+    return 0
+
+
+def _end_with_the_driver(lifeline: str) -> None:
+    """Let the kernel end this process when the driver is gone: no thread, and no waiting for the GIL.
+
+    The driver holds the writing end of a named pipe and never writes. Its end raises SIGIO here, which ends a
+    process on Linux. macOS ignores it: there a driver that was killed leaves ranks in a call behind.
+    """
+    fd = os.open(lifeline, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with contextlib.suppress(AttributeError):  # no O_ASYNC for this system
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    with contextlib.suppress(BlockingIOError):  # there is a writer
+        if os.read(fd, 1) == b"":
+            sys.exit("the driver is gone")
+
+
+def _say(stream: Any, reply: dict[str, Any]) -> None:
+    stream.write(json.dumps(reply) + "\n")
+    stream.flush()
+
+
+class Worker:
+    """A library and what it is told to do."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._library = Library()
+
+    def serve(self, stream: Any) -> None:
+        """Answer each line until the end of the stream or `quit`."""
+        for line in stream:
+            command = json.loads(line)
+            if command["do"] == "quit":
+                break
+            _say(stream, self._answer(command))
+        self._library.close()
+
+    def _answer(self, command: dict[str, Any]) -> dict[str, Any]:
+        what: Callable[[dict[str, Any]], dict[str, Any]] = getattr(self, f"do_{command['do']}")
+        try:
+            return what(command)
+        except UnservedError as error:
+            return {"unserved": str(error)}
+        except Exception as error:  # noqa: BLE001 the driver reports it
+            traceback.print_exc()
+            return {"error": f"{type(error).__name__}: {error}"}
+
+    def do_load(self, _command: dict[str, Any]) -> dict[str, Any]:
+        """Import the library: what every process of a program has done before it forms a group."""
+        self._make: Callable[[], Library] = _module(self._name).make
+        return {"memory": memory()}
+
+    def do_init(self, _command: dict[str, Any]) -> dict[str, Any]:
+        """Form the group, and let it be known that it works."""
+        began = time.perf_counter()
+        self._library = library = self._make()
+        library.barrier()
+        seconds = time.perf_counter() - began
+        gc.disable()
+        gc.freeze()
+        reply = {"rank": library.rank, "size": library.size, "version": library.version, "seconds": seconds}
+        return {**reply, "memory": memory()}
+
+    def do_memory(self, _command: dict[str, Any]) -> dict[str, Any]:
+        """Tell how much memory this process has."""
+        return {"memory": memory()}
+
+    def do_idle(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Wait for rank 0, which comes late, and tell what waiting has cost."""
+        library = self._library
+        library.barrier()
+        if library.rank == 0:
+            time.sleep(command["seconds"])
+        wall, cpu = time.perf_counter(), time.process_time()
+        library.barrier()
+        return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+    def do_run(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Repeat an operation, time it, and compare what it gives."""
+        op, count, dtype = command["op"], command["count"], command["dtype"]
+        library = self._library
+        form = library.form(command["form"], op)
+        values = pattern.given(library.rank, library.size, count, dtype)
+        x = library.array(values.copy(), dtype)
+        call = library.call(op, x, form)
+        times = _timed(library, call, command["iterations"], command["warmup"])
+        # Once more on fresh numbers: after an operation in place `x` is a sum of sums.
+        fresh = library.call(op, library.array(values, dtype), form)
+        returned = fresh.run()
+        result = library.numpy(returned if fresh.result is None else fresh.result)
+        wanted = pattern.expected(op, library.rank, library.size, count, dtype)
+        return {"form": form, **times, "wrong": pattern.wrong(result, wanted)}
+
+
+def _module(name: str) -> ModuleType:
+    """Return a module of this package, or that of a file somewhere else."""
+    if not name.endswith(".py"):
+        return importlib.import_module(f".{name}", __package__)
+    spec = importlib.util.spec_from_file_location(Path(name).stem, name)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _timed(library: Library, call: Call, iterations: int, warmup: int) -> dict[str, float]:
+    """Time `iterations` calls as a whole, and some of them one by one; seconds of one operation."""
+    run = call.run
+    for _ in repeat(None, warmup):
+        run()
+    library.barrier()
+    cpu, began = time.process_time(), time.perf_counter()
+    for _ in repeat(None, iterations):
+        run()
+    seconds = time.perf_counter() - began
+    cpu = time.process_time() - cpu
+    alone = sorted(_one_by_one(run, min(iterations, _ALONE)))
+    last = len(alone) - 1
+    times = {"seconds": seconds / iterations, "cpu": cpu / iterations}
+    times |= {"p50": alone[last // 2], "p99": alone[last * 99 // 100]}
+    return {name: value / call.times for name, value in times.items()}
+
+
+def _one_by_one(run: Callable[[], Any], n: int) -> list[float]:
+    clock, times = time.perf_counter, []
+    before = clock()
+    for _ in repeat(None, n):
+        run()
+        after = clock()
+        times.append(after - before)
+        before = after
+    return times
+
+
+def memory() -> dict[str, int]:
+    """Return this process's memory in bytes: resident, and resident with shared pages counted in parts."""
+    names = {"Rss": "rss", "Pss": "pss"}
+    try:
+        text = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        return {}
+    fields = (line.split() for line in text.splitlines()[1:])
+    return {names[name[:-1]]: int(value) * 1024 for name, value, *_ in fields if name[:-1] in names}

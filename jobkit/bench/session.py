@@ -1,0 +1,74 @@
+"""Bring the contenders to life for each number of ranks, and measure them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from jobkit.bench import contenders
+from jobkit.bench.cases import cases
+from jobkit.bench.choices import Choices
+from jobkit.bench.contenders import OURS, Contender
+from jobkit.bench.crew import Crew, CrewError
+from jobkit.bench.measure import Result, measure
+from jobkit.bench.places import SYSTEM, Place, places
+
+Say = Callable[[str], None]
+
+
+class Session:
+    """One run of `jobkit bench`.
+
+    Attributes:
+        failed: Whether jobkit itself could not take part to the end.
+    """
+
+    def __init__(self, choices: Choices, say: Say) -> None:
+        self.failed = False
+        self._choices, self._say = choices, say
+
+    def results(self) -> Iterator[list[Result]]:
+        """Measure; yields the results of each case."""
+        chosen = self._choices
+        for size in chosen.ranks:
+            with self.crews(size) as (crews, limit):
+                what = cases(chosen.ops, size, chosen.sizes, chosen.dtypes, chosen.forms)
+                yield from measure(crews, limit, what, chosen.effort, self._say)
+                self.failed |= not any(c.contender.name == OURS and not c.failure for c in crews)
+
+    @contextmanager
+    def crews(self, size: int, *, init: bool = True) -> Iterator[tuple[list[Crew], Crew | None]]:
+        """Start everybody with `size` ranks: those who came, and the limit if it did."""
+        chosen = self._choices
+        everybody = [
+            contenders.ours(chosen.transport),
+            *contenders.peers(chosen.against, chosen.transport, chosen.mpi_pythons, defaults=chosen.defaults),
+        ]
+        with ExitStack() as stack:
+            where = stack.enter_context(places(chosen.congestion, two=chosen.namespaces))
+            untouched = where
+            if chosen.defaults:
+                untouched = stack.enter_context(places(SYSTEM, two=chosen.namespaces))
+            came = []
+            for one in everybody:
+                came += self._came(stack, one, size, untouched if one.is_default else where, init)
+            limits = self._came(stack, contenders.limit(chosen.transport), size, where, init)
+            yield came, next(iter(limits), None)
+
+    def _came(
+        self, stack: ExitStack, contender: Contender, size: int, where: tuple[Place, ...], init: bool
+    ) -> list[Crew]:
+        """Return the contender's living ranks, or nothing where they did not come: that is reported."""
+        crew = stack.enter_context(Crew(contender, size))
+        deadline_s = self._choices.effort.deadline_s
+        try:
+            crew.start(where, os.environ, deadline_s)
+            if init:
+                crew.init(deadline_s)
+        except CrewError as error:
+            self.failed |= contender.name == OURS
+            self._say(f"{contender.name}: does not take part: {error}")
+            return []
+        self._say(f"{contender.name}: {crew.version}, {crew.size} rank{'s' * (crew.size > 1)}")
+        return [crew]

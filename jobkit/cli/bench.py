@@ -1,0 +1,113 @@
+"""Measure collectives: time, bandwidth, correctness, beside other libraries if they are there.
+
+Each contender's ranks live at the same time and take turns, size by size and round by round. Prints a table;
+exits with 1 if a result was wrong or jobkit itself failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from jobkit.errors import Exit
+
+if TYPE_CHECKING:
+    from jobkit.bench.measure import Result
+
+HELP = "measure collectives, side by side with other libraries"
+
+# Flag, value, default, meaning.
+_OPTIONS = (
+    ("--sizes", "SIZES", "8:256M", "FIRST:LAST, FIRST:LAST:FACTOR or a list with commas, in bytes"),
+    ("--dtype", "T", "float32", "element type; several with commas"),
+    ("--form", "F", "out", "out (memory that is kept), in-place or alloc (new memory); several with commas; "
+     "a library without it runs in its own"),
+    ("--against", "PEERS", "", "other libraries: mlx, mpi, gloo, or FILE.py for one of your own; several "
+     "with commas"),
+    ("--mpi-python", "P", "", "interpreters that have mpi4py, for mpi; several with commas (this one)"),
+    ("--transport", "T", "auto", "auto, shm or tcp, for all that have a choice"),
+    ("--congestion", "C", "system", "reno, cubic or bbr for all, in a network namespace (root only); "
+     "system: each library as it comes"),
+    ("--rounds", "K", 5, "turns of each contender at each size"),
+    ("--seconds", "S", 0.1, "timed calls of one turn"),
+    ("--deadline", "S", 120.0, "seconds until a contender that does not answer is ended"),
+    ("--plot", "FILE", "", "draw latency and bandwidth over size (.png or .svg)"),
+)  # fmt: skip
+_SWITCHES = (
+    ("--defaults", "run each peer once more with the settings that it comes with"),
+    ("--namespaces", "put each half of the ranks into a network namespace of its own (root only)"),
+    ("--json", "print a line of JSON for each result"),
+    ("--markdown", "print tables for documents"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `bench` takes."""
+    operations = "all_sum (the default), all_gather, sum_scatter, broadcast, all_to_all, send"
+    parser.add_argument(
+        "op", metavar="OP", nargs="?", default="all_sum", help=f"{operations}; several with commas"
+    )
+    parser.add_argument(
+        "-n", dest="ranks", metavar="N", default="2", help="ranks; several with commas (%(default)s)"
+    )
+    for flag, value, default, meaning in _OPTIONS:
+        shown = f"{meaning} (%(default)s)" if default else meaning
+        parser.add_argument(flag, metavar=value, default=default, type=type(default), help=shown)
+    for flag, meaning in _SWITCHES:
+        parser.add_argument(flag, action="store_true", help=meaning)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, and print what was found."""
+    from jobkit.bench import plot
+    from jobkit.bench.choices import choices
+    from jobkit.bench.session import Session
+    from jobkit.cli import talk
+    from jobkit.jobs.interrupts import terminable
+
+    session = Session(choices(args), talk.say)
+    if args.plot:
+        plot.check(args.plot)
+    rows = []
+    with terminable():
+        for row in session.results():
+            rows.append(row)
+            _progress(row, args.json)
+    _print(rows, args)
+    if args.plot:
+        plot.draw(rows, args.plot)
+    is_wrong = any(result.wrong for row in rows for result in row)
+    return Exit.FINDING if is_wrong or session.failed else Exit.OK
+
+
+def _progress(row: list[Result], as_json: bool) -> None:
+    """Tell what one case has given."""
+    import json
+
+    from jobkit.bench import report
+    from jobkit.cli import talk
+
+    if as_json:
+        for result in row:
+            print(json.dumps(report.as_json(result)), flush=True)
+    elif row:
+        talk.say(report.line(row))
+
+
+def _print(rows: list[list[Result]], args: argparse.Namespace) -> None:
+    from jobkit.bench import report
+    from jobkit.bench.verdict import verdicts
+    from jobkit.cli import tables, talk
+
+    found = verdicts(rows)
+    if args.markdown:
+        for line in report.document(rows):
+            print(line)
+    elif not args.json:
+        tables.print_table(report.COLUMNS, [report.row(result) for row in rows for result in row])
+        if any(verdict.best for verdict in found):
+            print()
+            tables.print_table(report.VERDICT, [report.verdict_row(verdict) for verdict in found])
+    summary = report.summary(found)
+    if summary:
+        talk.say(summary)
