@@ -230,7 +230,7 @@ nb::dict PyGroup::topology() const {
     entry["node"] = identity.node;
     entry["processors"] = identity.processors;
     ranks.append(entry);
-    links.append(mesh.n_sockets(p));
+    links.append(mesh.n_connections(p));
     nb::list row;
     for (int q : members) row.append(p == q ? "self" : mesh.is_direct(p, q) ? "direct" : "none");
     matrix.append(row);

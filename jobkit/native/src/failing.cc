@@ -103,7 +103,7 @@ void Group::differ(Turn& turn, const Active& active) {
 // True when the turn's messages are complete after all; throws when they never will be.
 bool Group::look_around(Turn& turn) {
   turn.seen = mesh_->health();
-  bool done = mesh_->drain(turn.ticket);
+  bool done = mesh_->drain(*turn.work);
   Active active = mesh_->look(active_);
   if (active.other != kNobody) {
     differ(turn, active);
@@ -111,7 +111,7 @@ bool Group::look_around(Turn& turn) {
   if (done) return true;
   if (mesh_->has_left()) throw Error(where() + turn.label() + ": the group was closed");
   if (auto failure = mesh_->failure_of(members_)) pass_on(turn, *failure);
-  if (int peer = mesh_->lost(turn.ticket); peer != kNobody) lose(turn, peer);
+  if (int peer = mesh_->lost(turn.work->ticket); peer != kNobody) lose(turn, peer);
   return false;
 }
 
@@ -136,10 +136,10 @@ std::string Group::tell(const Turn& turn, const Diagnosis& diagnosis) {
   if (n_told < diagnosis.chains.size())
     text += "; and for " + std::to_string(diagnosis.chains.size() - n_told) + " more";
   if (diagnosis.chains.empty()) {
-    for (int p : mesh_->missing(turn.ticket))
+    for (int p : mesh_->missing(turn.work->ticket))
       text += (text.empty() ? "" : ", ") + name(p) + ", which has called it too";
   }
-  for (int p : mesh_->missing(turn.ticket)) {
+  for (int p : mesh_->missing(turn.work->ticket)) {
     if (mesh_->n_kept(p) >= kMaxKept / 2)
       text += "; messages of " + name(p) + " fill the memory for those that nobody has asked for";
   }
@@ -149,22 +149,23 @@ std::string Group::tell(const Turn& turn, const Diagnosis& diagnosis) {
 // Tells the others of this wait, and asks them about theirs.
 Diagnosis Group::follow(Turn& turn, double seconds_each) {
   LongWait own = describe(turn);
-  own.missing = mesh_->missing(turn.ticket);
+  own.missing = mesh_->missing(turn.work->ticket);
   return diagnose(mesh_->rank(), own, mesh_->inquire(own.missing, seconds_each));
 }
 
 // Whether the messages came while others were asked, or one of them failed first and its reason holds.
-bool Group::is_settled(Turn& turn) { return mesh_->drain(turn.ticket) || mesh_->health() != turn.seen; }
+bool Group::is_settled(Turn& turn) { return mesh_->drain(*turn.work) || mesh_->health() != turn.seen; }
 
 LongWait Group::describe(const Turn& turn) const {
   if (turn.call < Call::kSend) return {turn.label(), {collective_key(context_, turn.seq)}, {}};
   LongWait wait{turn.label(), {}, {}};
   int own = mesh_->rank();
-  for (const Send& each : sends_)
-    wait.keys.push_back(message_key(context_, own, each.peer, each.key.tag, each.key.seq));
-  for (const Receive& each : receives_)
-    wait.keys.push_back(message_key(context_, each.peer, own, each.key.tag, each.key.seq));
-  wait.text += " with tag " + std::to_string(sends_.empty() ? receives_[0].key.tag : sends_[0].key.tag);
+  const auto& send = turn.exchange->send;
+  const auto& receive = turn.exchange->receive;
+  if (send) wait.keys.push_back(message_key(context_, own, send->peer, send->key.tag, send->key.seq));
+  if (receive)
+    wait.keys.push_back(message_key(context_, receive->peer, own, receive->key.tag, receive->key.seq));
+  wait.text += " with tag " + std::to_string(send ? send->key.tag : receive->key.tag);
   return wait;
 }
 
@@ -176,7 +177,7 @@ void Group::expire(Turn& turn) {
 }
 
 void Group::note(Turn& turn) {
-  if (!turn.noted) mesh_->note(turn.ticket, describe(turn));
+  if (!turn.noted) mesh_->note(turn.work->ticket, describe(turn));
   turn.noted = true;
 }
 
@@ -184,7 +185,7 @@ void Group::note(Turn& turn) {
 // when those that it waits for are asked.
 void Group::overdue(Turn& turn) {
   if (turn.deadline.passed()) return expire(turn);
-  std::vector<int> missing = mesh_->missing(turn.ticket);
+  std::vector<int> missing = mesh_->missing(turn.work->ticket);
   Clock::duration tick = duration(mesh_->heartbeat_s());
   if (!turn.noted) {
     note(turn);
@@ -225,9 +226,10 @@ void Group::ask_around(Turn& turn) {
 }
 
 void Group::finish(Turn& turn) {
+  turn.open = true;
   for (;;) {
     Deadline next = Deadline::at(std::min(turn.deadline.moment(), turn.look_again));
-    switch (mesh_->wait(turn.ticket, next, turn.options.interrupted, turn.seen)) {
+    switch (mesh_->wait(*turn.work, next, turn.options.interrupted, turn.seen)) {
       case Outcome::kDone:
         turn.open = false;
         return;

@@ -46,7 +46,7 @@ Group::Group(std::shared_ptr<Mesh> mesh, double timeout_s)
       rank_(mesh_->rank()),
       timeout_s_(timeout_s),
       topology_(topology_of(*mesh_, members_)) {
-  mesh_->join(context_, &active_);
+  prepare();
 }
 
 Group::Group(const Group& parent, uint32_t context, std::vector<int> members, int rank)
@@ -56,6 +56,23 @@ Group::Group(const Group& parent, uint32_t context, std::vector<int> members, in
       rank_(rank),
       timeout_s_(parent.timeout_s_),
       topology_(topology_of(*mesh_, members_)) {
+  prepare();
+}
+
+void Group::prepare() {
+  std::map<uint64_t, std::pair<int, uint32_t>> nodes;  // how many ranks, on how many processors
+  std::vector<uint64_t> found;
+  for (int p : members_) {
+    const Identity& identity = mesh_->identity(p);
+    auto at = std::find(found.begin(), found.end(), identity.node);
+    placement_.nodes.push_back(static_cast<int>(at - found.begin()));
+    // A node that nobody knows is nobody else's.
+    if (at == found.end() || identity.node == 0) found.push_back(identity.node);
+    auto& [n_ranks, n_processors] = nodes[identity.node];
+    crowded_ |= identity.node != 0 && ++n_ranks > static_cast<int>(identity.processors);
+  }
+  active_.context = context_;
+  active_.members = &members_;
   mesh_->join(context_, &active_);
 }
 
@@ -116,76 +133,26 @@ std::unique_ptr<Group> Group::among(const std::vector<int>& ranks, const std::st
 
 // --- collectives ---
 
-const Plan& Group::plan_for(const Request& request) {
+Execution& Group::execution_for(const Request& request) {
   for (CachedPlan& each : plans_) {
-    if (each.request == request) return each.plan;
+    if (each.request == request) return *each.execution;
   }
-  CachedPlan made{request, make_plan(request)};
+  CachedPlan made{request, std::make_unique<Execution>(make_plan(request), members_)};
   if (plans_.size() < kPlans) {
     plans_.push_back(std::move(made));
-    return plans_.back().plan;
+    return *plans_.back().execution;
   }
   CachedPlan& oldest = plans_[next_plan_++ % kPlans];
   oldest = std::move(made);
-  return oldest.plan;
+  return *oldest.execution;
 }
 
-void* Group::at(const Span& span, const Turn& turn) const {
-  size_t offset = span.offset * size_of(turn.signature.dtype);
-  switch (span.buffer) {
-    case Buffer::kInput:
-      return const_cast<uint8_t*>(turn.in) + offset;
-    case Buffer::kOutput:
-      return turn.out + offset;
-    default:
-      return scratch_.get() + offset;
+uint8_t* Group::scratch(size_t n_bytes) {
+  if (n_bytes > n_scratch_) {
+    scratch_ = std::make_unique_for_overwrite<uint8_t[]>(n_bytes);
+    n_scratch_ = n_bytes;
   }
-}
-
-void Group::run_local(const LocalStep& step, const Turn& turn) {
-  Dtype dtype = turn.signature.dtype;
-  void* out = at(step.out, turn);
-  size_t count = step.out.count;
-  if (step.kind == LocalKind::kCopy) {
-    const void* from = at(step.parts[0], turn);
-    if (from != out && count > 0) std::memcpy(out, from, count * size_of(dtype));
-    return;
-  }
-  ReduceOp op = reduce_op(turn.call);
-  if (step.kind == LocalKind::kReduce) {
-    reduce(op, dtype, at(step.parts[0], turn), at(step.parts[1], turn), out, count);
-    if (step.last && turn.scale != 1.0) scale_in_place(dtype, out, count, turn.scale);
-    return;
-  }
-  std::vector<const void*> parts;
-  for (const Span& each : step.parts) parts.push_back(at(each, turn));
-  reduce_all(op, dtype, parts.data(), static_cast<int>(parts.size()), out, count, turn.scale);
-}
-
-void Group::run_stage(const Stage& stage, Turn& turn) {
-  for (const LocalStep& step : stage.before) run_local(step, turn);
-  size_t n = size_of(turn.signature.dtype);
-  receives_.clear();
-  sends_.clear();
-  auto key = [&](const Transfer& each) {
-    return MessageKey{FrameKind::kCollective, context_, turn.seq, each.message, 0};
-  };
-  for (const Transfer& each : stage.receives) {
-    auto* data = static_cast<uint8_t*>(at(each.span, turn));
-    receives_.push_back(
-        {members_[each.peer], key(each), turn.signature, data, each.span.count * n, 0, &turn.ticket});
-  }
-  for (const Transfer& each : stage.sends) {
-    auto* data = static_cast<const uint8_t*>(at(each.span, turn));
-    sends_.push_back({members_[each.peer], key(each), turn.signature, data, each.span.count * n, 0, 0, false,
-                      &turn.ticket});
-  }
-  if (!receives_.empty() || !sends_.empty()) {
-    turn.open = true;
-    mesh_->post(receives_, sends_);
-    finish(turn);
-  }
-  for (const LocalStep& step : stage.after) run_local(step, turn);
+  return scratch_.get();
 }
 
 void Group::collective(Call call, const void* in, void* out, uint64_t count, Dtype dtype, int root,
@@ -201,19 +168,19 @@ void Group::collective(Call call, const void* in, void* out, uint64_t count, Dty
     throw Error(where() + turn.label() +
                 ": the ranks of this group reach each other neither directly nor as a ring");
   }
-  const Plan& plan = plan_for({call, rank_, size(), root, count, size_of(dtype), topology_});
-  turn.signature = {call, dtype, static_cast<uint8_t>(plan.schedule), root, count};
-  turn.in = static_cast<const uint8_t*>(in);
-  turn.out = static_cast<uint8_t*>(out);
-  turn.scale = scale;
-  size_t n_scratch = plan.n_scratch * size_of(dtype);
-  if (n_scratch > n_scratch_) {
-    scratch_ = std::make_unique_for_overwrite<uint8_t[]>(n_scratch);
-    n_scratch_ = n_scratch;
-  }
-  if (size() > 1) mesh_->enter(context_, active_, turn.seq, turn.signature, members_);
-  for (const Stage& stage : plan.stages) run_stage(stage, turn);
-  if (size() > 1 && !mesh_->quit(active_)) look_around(turn);
+  Request request{call, rank_, size(), root, count, size_of(dtype), topology_};
+  request.rounds = dtype == Dtype::kFloat16 || dtype == Dtype::kBfloat16;
+  request.crowded = crowded_;
+  request.placement = &placement_;
+  Execution& execution = execution_for(request);
+  auto* from = static_cast<const uint8_t*>(in);
+  auto* to = static_cast<uint8_t*>(out);
+  Operands operands{from, to, scratch(execution.n_scratch() * size_of(dtype)), reduce_op(call), scale};
+  execution.begin(operands, context_, turn.seq,
+                  {call, dtype, static_cast<uint8_t>(execution.schedule()), root, count});
+  execution.active = size() > 1 ? &active_ : nullptr;
+  turn.work = &execution;
+  finish(turn);
   if (n_scratch_ > kKeptScratch) {
     scratch_.reset();
     n_scratch_ = 0;
@@ -272,23 +239,13 @@ void Group::check_peer(const char* what, int peer) const {
   }
 }
 
-void Group::add_point_to_point(Turn& turn, bool sends, void* data, uint64_t count, int peer, Dtype dtype,
-                               int tag) {
+uint32_t Group::next_message(Turn& turn, bool sends, int peer, int tag) {
   turn.peer = members_[peer];
   if (!mesh_->is_direct(mesh_->rank(), turn.peer)) {
     throw Error(where() + turn.label() +
                 ": it cannot be reached directly: only neighbours of the ring are connected");
   }
-  auto& counters = sends ? send_seq_ : recv_seq_;
-  MessageKey key{FrameKind::kPointToPoint, context_, counters[{peer, tag}]++, 0, tag};
-  Signature signature{Call::kSend, dtype, 0, tag, count};
-  uint64_t n_bytes = count * size_of(dtype);
-  auto* bytes = static_cast<uint8_t*>(data);
-  if (sends) {
-    sends_.push_back({turn.peer, key, signature, bytes, n_bytes, 0, 0, false, &turn.ticket});
-  } else {
-    receives_.push_back({turn.peer, key, signature, bytes, n_bytes, 0, &turn.ticket});
-  }
+  return (sends ? send_seq_ : recv_seq_)[{peer, tag}]++;
 }
 
 void Group::point_to_point(Call call, const void* in, uint64_t n_in, int to, void* out, uint64_t n_out,
@@ -298,14 +255,31 @@ void Group::point_to_point(Call call, const void* in, uint64_t n_in, int to, voi
   if (receives) check_peer(call == Call::kRecv ? "recv" : "sendrecv", from);
   if (tag < 0)
     throw BadArgument(where() + name_of(call) + ": tag " + std::to_string(tag) + ", expected >= 0");
+  Exchange exchange;  // outlives the turn, which withdraws it
   Turn turn(*this, call, options);
   turn.check();
-  receives_.clear();
-  sends_.clear();
-  if (receives) add_point_to_point(turn, false, out, n_out, from, dtype, tag);
-  if (sends) add_point_to_point(turn, true, const_cast<void*>(in), n_in, to, dtype, tag);
-  turn.open = true;
-  mesh_->post(receives_, sends_);
+  exchange.begin(0, {});
+  if (receives) {
+    Receive& receive = exchange.receive.emplace();
+    receive.key = {FrameKind::kPointToPoint, context_, next_message(turn, false, from, tag), 0, tag};
+    receive.peer = turn.peer;
+    receive.signature = {Call::kSend, dtype, 0, tag, n_out};
+    receive.data = static_cast<uint8_t*>(out);
+    receive.n_bytes = n_out * size_of(dtype);
+    receive.ticket = &exchange.ticket;
+  }
+  if (sends) {
+    Send& send = exchange.send.emplace();
+    send.key = {FrameKind::kPointToPoint, context_, next_message(turn, true, to, tag), 0, tag};
+    send.peer = turn.peer;
+    send.signature = {Call::kSend, dtype, 0, tag, n_in};
+    send.data = static_cast<const uint8_t*>(in);
+    send.n_bytes = send.n_ready = n_in * size_of(dtype);
+    send.may_go = true;
+    send.ticket = &exchange.ticket;
+  }
+  exchange.ticket.n_open = (sends ? 1 : 0) + (receives ? 1 : 0);
+  turn.work = turn.exchange = &exchange;
   finish(turn);
 }
 

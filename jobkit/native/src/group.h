@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "execution.h"
 #include "mesh.h"
 #include "schedule.h"
 
@@ -72,22 +73,22 @@ class Group {
  private:
   Group(const Group& parent, uint32_t context, std::vector<int> members, int rank);
 
+  void prepare();
+
   // One call: from its checks to its error.
   class Turn;
   struct CachedPlan {
     Request request;
-    Plan plan;
+    std::unique_ptr<Execution> execution;
   };
 
   void collective(Call call, const void* in, void* out, uint64_t count, Dtype dtype, int root,
                   const CallOptions& options, double scale = 1.0);
-  const Plan& plan_for(const Request& request);
-  void run_stage(const Stage& stage, Turn& turn);
-  void run_local(const LocalStep& step, const Turn& turn);
-  void* at(const Span& span, const Turn& turn) const;
+  Execution& execution_for(const Request& request);
+  uint8_t* scratch(size_t n_bytes);
   void point_to_point(Call call, const void* in, uint64_t n_in, int to, void* out, uint64_t n_out, int from,
                       Dtype dtype, int tag, const CallOptions& options);
-  void add_point_to_point(Turn& turn, bool sends, void* data, uint64_t count, int peer, Dtype dtype, int tag);
+  uint32_t next_message(Turn& turn, bool sends, int peer, int tag);
   void finish(Turn& turn);
   void overdue(Turn& turn);
   void expire(Turn& turn);
@@ -116,6 +117,8 @@ class Group {
   int rank_;
   double timeout_s_;
   Topology topology_;
+  Placement placement_;
+  bool crowded_ = false;  // some host has more ranks than processors
   Active active_;
   uint32_t seq_ = 0;
   std::map<std::pair<int, int>, uint32_t> send_seq_, recv_seq_;  // of (peer, tag)
@@ -127,8 +130,6 @@ class Group {
   size_t next_plan_ = 0;
   std::unique_ptr<uint8_t[]> scratch_;
   size_t n_scratch_ = 0;
-  std::vector<Receive> receives_;
-  std::vector<Send> sends_;
 };
 
 }  // namespace jobkit

@@ -1,52 +1,108 @@
-// A link: the connections to one peer, and the messages that are on their way over them.
+// A link: what leads to one peer, and the messages that are on their way over it.
 //
 // Messages are matched by key, never by order of arrival: what nobody has asked for yet is kept, up to
-// kMaxKept bytes, and then the connection is not read until somebody asks. Nothing here blocks and nothing
-// here locks: the mesh does.
+// kMaxKept bytes, and then nothing more is taken in until somebody asks. A receive is either put where it
+// belongs, or *streamed*: its bytes are looked at where they lie, in order, and then given back. What a stream
+// has no room for stays where it is; when nothing has moved for a while it is kept too, so that the messages
+// behind it get through.
+//
+// What carries the bytes is for the classes derived from this one. Nothing here blocks and nothing here locks:
+// the mesh does.
 #pragma once
 
+#include <poll.h>
+
 #include <cstdint>
-#include <deque>
 #include <list>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "socket.h"
+#include "error.h"
 #include "wire.h"
 
 namespace jobkit {
 
 inline constexpr size_t kMaxKept = 64 << 20;
 
-// The messages of one stage or call that are not complete yet.
+// Frames are cut at multiples of this many bytes, so that no element is divided between two of them.
+inline constexpr size_t kFrameGrain = 64;
+
+// What a call waits for.
 struct Ticket {
-  size_t n_open = 0;
+  size_t n_open = 0;    // messages and steps that are not complete
+  uint64_t n_news = 0;  // changes whenever one of its messages has come forward
 };
 
-// A message that somebody waits for. The owner keeps it in place until it is done or withdrawn.
+// A run of bytes that are here.
+struct Piece {
+  const uint8_t* data = nullptr;
+  size_t n_bytes = 0;
+};
+
+// A message that somebody waits for. The owner keeps it in place until it is done or withdrawn. Posted, it
+// counts in its ticket's n_open until all of it has come.
 struct Receive {
+  struct Extent {
+    uint64_t begin, end;
+  };
+
   int peer = kNobody;
   MessageKey key;
   Signature signature;
-  uint8_t* data = nullptr;
+  uint8_t* data = nullptr;  // streamed: not used
   uint64_t n_bytes = 0;
-  uint64_t n_arrived = 0;
+  bool streamed = false;
   Ticket* ticket = nullptr;
+
+  // From here on the link's.
+  uint64_t n_prefix = 0;      // bytes that have come, from the start on, without a gap
+  uint64_t n_arrived = 0;     // all that have come
+  uint64_t n_taken = 0;       // streamed: bytes that were given back
+  bool complete = false;      // all have come
+  int n_kept = 0;             // kept frames that belong to it
+  std::vector<Extent> ahead;  // what has come beyond a gap, over a parallel connection
+  uint8_t* window = nullptr;  // of whatever carries a stream
+  uint64_t origin = 0;        // likewise
+
+  // Forgets how far an earlier message had come.
+  void rewind() {
+    n_prefix = n_arrived = n_taken = origin = 0;
+    complete = false;
+    n_kept = 0;
+    ahead.clear();
+    window = nullptr;
+  }
 };
 
-// A message to give away. Done once the kernel has all of it.
+// A message to give away. The owner keeps it in place until it is done or withdrawn. Posted, it counts in its
+// ticket's n_open until nothing of it is left in this process.
 struct Send {
   int peer = kNobody;
   MessageKey key;
   Signature signature;
   const uint8_t* data = nullptr;
   uint64_t n_bytes = 0;
+  uint64_t n_ready = 0;  // bytes, from the start on, that may go: all, or a multiple of kFrameGrain. The owner
+                         // raises it
+  bool may_go = false;   // an empty message waits for this
+  Ticket* ticket = nullptr;
+
+  // From here on the link's.
   uint64_t n_started = 0;  // bytes that are in frames
+  uint64_t n_sent = 0;     // bytes, from the start on, that may be overwritten
   uint32_t n_frames = 0;   // frames that are under way
   bool all_started = false;
-  Ticket* ticket = nullptr;
+  bool complete = false;
+
+  // Whether there is something for a frame. An empty message is one frame without bytes.
+  bool may_start() const { return n_ready > n_started || (n_bytes == 0 && may_go && !all_started); }
+  void rewind() {
+    n_started = n_sent = 0;
+    n_frames = 0;
+    all_started = complete = false;
+  }
 };
 
 // What a link tells its mesh.
@@ -56,8 +112,8 @@ class LinkObserver {
   virtual bool unexpected(int peer, const Frame& frame) = 0;
   // The peer's call differs from the one that waits for this message.
   virtual void mismatch(int peer, const Frame& frame, const Signature& ours) = 0;
-  // A message of this ticket is complete.
-  virtual void completed(Ticket* ticket) = 0;
+  // A message of this ticket has come forward; when it is complete, n_open has been counted down.
+  virtual void progressed(Ticket* ticket) = 0;
   // Nothing more can be read, or written: the reason is in the link.
   virtual void closed(int peer) = 0;
 
@@ -67,23 +123,45 @@ class LinkObserver {
 
 class Link {
  public:
-  Link(int peer, std::vector<Fd> sockets, LinkObserver& observer);
+  virtual ~Link() = default;
+  Link(const Link&) = delete;
+  Link& operator=(const Link&) = delete;
 
   void post(Receive* receive);
   void post(Send* send);
+  // Streamed: the bytes behind those that were given back; nothing when they have not come. They stay where
+  // they are until they are given back, whatever else arrives.
+  Piece peek(const Receive& receive) const;
+  void give_back(Receive* receive, size_t n_bytes);
   // Forget the requests of a ticket: their memory is about to go.
   void withdraw(const Ticket* ticket);
   // Drop what was kept for a group that is gone.
   void drop_context(uint32_t context);
+  // Keeps what comes for streams that have no room: their readers wait for something else.
+  void relieve();
+  // Whether a stream without room holds up what is behind it.
+  bool is_stalled() const { return n_stalled_ > 0; }
 
   bool wants_read() const { return !posted_.empty(); }
-  bool wants_write() const;
+  // Whether there is something to write now.
+  virtual bool wants_write() const = 0;
   // Move what can be moved now; true when something was.
-  bool pump_send();
-  bool pump_receive();
+  virtual bool pump_send() = 0;
+  virtual bool pump_receive() = 0;
+  // Adds what a thread that sleeps has to watch.
+  virtual void watch(std::vector<pollfd>& descriptors) const = 0;
 
   // No more messages will be written: ends the stream once those that are queued are out.
-  void finish_writing();
+  virtual void finish_writing() = 0;
+  // The peer's process is gone, or has left: what it has written is all that will ever come.
+  virtual void peer_ended(const std::string& reason) { (void)reason; }
+  // Close: whatever is still under way is lost.
+  virtual void shut() = 0;
+  virtual bool all_ended() const = 0;
+  // "tcp", and how many connections.
+  virtual const char* kind() const = 0;
+  virtual size_t n_connections() const { return 1; }
+
   bool read_closed() const { return read_closed_; }
   bool write_closed() const { return write_closed_; }
   const std::string& reason() const { return reason_; }
@@ -93,72 +171,80 @@ class Link {
   bool concerns(const Ticket* ticket) const;
   // A kept frame of this collective whose call is another than `ours`.
   const Frame* find_kept_mismatch(uint32_t context, uint32_t seq, const Signature& ours) const;
-
   int peer() const { return peer_; }
-  size_t n_sockets() const { return channels_.size(); }
-  int descriptor(size_t i) const { return channels_[i].socket.get(); }
-  bool readable(size_t i) const { return !channels_[i].ended && !channels_[i].held_back; }
-  bool all_ended() const;
-  // Close the sockets: whatever is still under way is lost.
-  void shut();
 
- private:
-  // A frame that came before it was asked for.
+ protected:
+  // A frame that came before it was asked for, or before its stream had room.
   struct Kept {
     Frame frame;
     std::unique_ptr<uint8_t[]> bytes;
-    bool whole = false;
+    Receive* owner = nullptr;  // the stream that it belongs to
+    uint64_t n_come = 0;
+    bool whole() const { return n_come == frame.n_bytes; }
   };
 
-  struct Channel {
-    Fd socket;
-    // Receiving: bytes read and not yet looked at, then the frame under way.
-    std::vector<uint8_t> staging;
-    size_t begin = 0, end = 0;
+  // The frame that comes in over one connection.
+  struct Incoming {
     std::optional<Frame> frame;
-    size_t n_missing = 0;       // payload bytes of the frame that have not come
-    uint8_t* target = nullptr;  // where they go; nullptr: nowhere
-    Receive* into = nullptr;
+    uint64_t n_come = 0;      // payload bytes that are where they belong
+    Receive* into = nullptr;  // neither of the two: they are dropped
     Kept* keeping = nullptr;
-    bool held_back = false;  // the frame finds no room until somebody asks for it
-    bool ended = false;
-    // Sending: the frame under way.
-    FrameBytes head{};
-    size_t n_head = 0;  // bytes of `head` written
-    const uint8_t* payload = nullptr;
-    size_t n_payload = 0;  // bytes left
-    bool busy = false;
-    Send* from = nullptr;  // nullptr: nobody waits for this frame any more
-    std::vector<uint8_t> own_payload;
+    bool held_back = false;  // there is no room for it until somebody asks for it
+    bool stalled = false;    // its stream has no room
+    uint64_t n_missing() const { return frame->n_bytes - n_come; }
   };
 
-  Receive* find_posted(const MessageKey& key);
-  bool start_frame(Channel& channel);
-  void place(Channel& channel, Receive* receive);
-  bool keep(Channel& channel);
-  void drop(Channel& channel);
-  void frame_arrived(Channel& channel);
-  void arrived(Receive* receive, size_t n_bytes);
-  bool claim(Receive* receive);
-  void consume_staging(Channel& channel);
-  bool read_some(Channel& channel);
-  bool next_frame(Channel& channel);
-  bool write_some(Channel& channel);
-  void frame_written(Channel& channel);
-  void close_reading(Channel& channel, const std::string& reason);
+  // Where the next bytes of an incoming frame go. No room: not now. No place: they are dropped.
+  struct Room {
+    uint8_t* place = nullptr;
+    size_t n_bytes = 0;
+  };
+
+  Link(int peer, size_t n_incoming, LinkObserver& observer)
+      : observer_(observer), incoming_(n_incoming), peer_(peer) {}
+
+  // A stream of a derived class: the run of bytes at n_taken that are not in kept frames; where the byte at
+  // `position` goes, and how many with it, at most `n_bytes`; bytes up to n_taken were given back; it is over.
+  virtual Piece look(const Receive& receive) const = 0;
+  virtual Room room_in_stream(Receive* receive, uint64_t position, size_t n_bytes) = 0;
+  virtual void given_back(Receive* receive) = 0;
+  virtual void end_stream(Receive* receive) = 0;
+  // The frame under way of this ticket must go out all the same: its bytes are about to go.
+  virtual void detach(const Ticket* ticket) = 0;
+  virtual bool is_sending(const Ticket* ticket) const = 0;
+
+  // Decides where the payload of the frame that begins goes. False: nowhere yet, or it broke the rules.
+  bool begin(Incoming& incoming);
+  Room room(Incoming& incoming);
+  // The next bytes of the frame are at their place.
+  void came(Incoming& incoming, size_t n_bytes);
+  void completed(Send* send);
+  void stall(Incoming& incoming, bool stalled);
+  void close_reading(const std::string& reason);
   void close_writing(const std::string& reason);
 
-  int peer_;
   LinkObserver& observer_;
-  std::vector<Channel> channels_;
-  std::deque<Send*> queue_;
-  std::vector<Receive*> posted_;
-  std::list<Kept> kept_;
-  size_t n_kept_ = 0;
-  bool moved_ = false;  // by the pump that runs
-  bool finishing_ = false;
+  std::vector<Incoming> incoming_;
+  std::vector<Send*> queue_;  // not all in frames yet, in the order in which they were posted
   bool read_closed_ = false;
   bool write_closed_ = false;
+
+ private:
+  Receive* find_posted(const MessageKey& key) const;
+  void place(Incoming& incoming, Receive* receive);
+  bool keep(Incoming& incoming);
+  void drop(Incoming& incoming);
+  void claim(Receive* receive);
+  bool fits(const Frame& frame, const Receive& receive) const;
+  void arrived(Receive* receive, uint64_t offset, uint64_t n_bytes);
+  std::list<Kept>::iterator forget(std::list<Kept>::iterator kept);
+
+  const int peer_;
+  std::vector<Receive*> posted_;   // not all here yet
+  std::vector<Receive*> streams_;  // streamed, and not all given back yet
+  std::list<Kept> kept_;
+  size_t n_kept_ = 0;
+  size_t n_stalled_ = 0;
   std::string reason_;
 };
 

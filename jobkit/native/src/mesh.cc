@@ -25,6 +25,9 @@ constexpr int kCheckMs = 50;
 constexpr unsigned kClockTurns = 16;
 constexpr unsigned kAllTurns = 64;
 
+// Nothing has moved for this long: streams without room may hold up what would set them going again.
+constexpr auto kStall = milliseconds(50);
+
 // How long an orderly leaver waits for its peers to stop sending.
 constexpr double kLeaveSeconds = 5;
 
@@ -64,7 +67,7 @@ Mesh::Mesh(Wiring wiring, Warn warn, double heartbeat_s, std::string victim_file
     n_here += identities_[p].node == identities_[rank_].node;
     if (p == rank_) continue;
     all_direct &= !wiring.data[p].empty();
-    if (!wiring.data[p].empty()) links_[p] = std::make_unique<Link>(p, std::move(wiring.data[p]), *this);
+    if (!wiring.data[p].empty()) links_[p] = std::make_unique<TcpLink>(p, std::move(wiring.data[p]), *this);
   }
   spins_ = n_here <= static_cast<int>(identities_[rank_].processors);
   if (size_ == 1) return;
@@ -95,25 +98,29 @@ void Mesh::part(uint32_t context) {
   }
 }
 
-void Mesh::enter(uint32_t context, Active& active, uint32_t seq, const Signature& signature,
-                 const std::vector<int>& members) {
-  Lock lock(*this);
-  active.running = true;
-  active.seq = seq;
-  active.recent[seq % kRecentCalls] = signature;
-  if (active.other != kNobody) return;  // an earlier call turned out to differ
-  active.signature = signature;
-  for (int p : members) {
-    if (!links_[p] || links_[p]->n_kept() == 0) continue;
-    if (const Frame* frame = links_[p]->find_kept_mismatch(context, seq, signature))
-      mismatch(p, *frame, signature);
+void Mesh::start(Work& work) {
+  work.posted = true;
+  n_changes_++;
+  if (Active* active = work.active) {
+    active->running = true;
+    active->seq = work.seq;
+    active->recent[work.seq % kRecentCalls] = work.signature;
+    if (active->other == kNobody) {  // else an earlier call turned out to differ
+      active->signature = work.signature;
+      for (int p : *active->members) {
+        if (!links_[p] || links_[p]->n_kept() == 0) continue;
+        if (const Frame* frame = links_[p]->find_kept_mismatch(active->context, work.seq, work.signature))
+          mismatch(p, *frame, work.signature);
+      }
+    }
   }
+  work.post(*this);
 }
 
-bool Mesh::quit(Active& active) {
-  Lock lock(*this);
-  active.running = false;
-  return active.other == kNobody;
+Outcome Mesh::settle(Work& work) {
+  if (!work.active) return Outcome::kDone;
+  work.active->running = false;
+  return work.active->other == kNobody ? Outcome::kDone : Outcome::kHealth;
 }
 
 Active Mesh::look(const Active& active) {
@@ -145,9 +152,9 @@ void Mesh::mismatch(int peer, const Frame& frame, const Signature& ours) {
   changed();
 }
 
-void Mesh::completed(Ticket* ticket) {
-  ticket->n_open--;
-  n_completed_++;
+void Mesh::progressed(Ticket* ticket) {
+  ticket->n_news++;
+  n_news_++;
 }
 
 void Mesh::closed(int) { changed(); }
@@ -164,25 +171,31 @@ bool Mesh::move(bool all) {
   return moved;
 }
 
-bool Mesh::pump(bool all) {
-  uint64_t before = n_completed_;
+bool Mesh::pump(bool all, const Ticket* own) {
+  uint64_t n_before = n_news_, n_own_before = own ? own->n_news : 0;
   bool moved = move(all);
-  if (n_completed_ != before && n_contenders_.load() > 1) {
+  uint64_t n_own = (own ? own->n_news : 0) - n_own_before;
+  if (n_news_ - n_before != n_own && n_contenders_.load() > 1) {
     woken_.notify_all();
     if (somebody_polls_) wake();
   }
   return moved;
 }
 
-void Mesh::post(std::vector<Receive>& receives, std::vector<Send>& sends) {
-  Lock lock(*this);
-  n_posted_++;
-  for (Receive& each : receives) links_[each.peer]->post(&each);
-  for (Send& each : sends) links_[each.peer]->post(&each);
+bool Mesh::go_on(Work& work, std::unique_lock<std::mutex>& lock) {
+  work.n_seen = work.ticket.n_news;
+  bool moved = work.advance(*this, lock);
+  if (moved) n_changes_++;
+  return moved;
 }
 
-Outcome Mesh::wait(const Ticket& ticket, Deadline deadline, const InterruptCheck& interrupted,
-                   uint64_t seen) {
+void Mesh::relieve() {
+  for (auto& link : links_) {
+    if (link && link->is_stalled()) link->relieve();
+  }
+}
+
+Outcome Mesh::wait(Work& work, Deadline deadline, const InterruptCheck& interrupted, uint64_t seen) {
   Lock lock(*this);
   // Whoever slept while this thread polled must poll now.
   struct HandOver {
@@ -191,18 +204,23 @@ Outcome Mesh::wait(const Ticket& ticket, Deadline deadline, const InterruptCheck
       if (mesh.n_contenders_.load() > 1) mesh.woken_.notify_all();
     }
   } hand_over{*this};
+  if (!work.posted) start(work);
   Moment moved_at = Clock::now(), checked_at = moved_at;
+  bool advanced = true, has_moved = false;
   for (unsigned turn = 1;; turn++) {
-    bool moved = pump(turn % kAllTurns == 0);
-    if (ticket.n_open == 0) return Outcome::kDone;
+    bool moved = pump(turn % kAllTurns == 0, &work.ticket);
+    if (advanced || work.n_seen != work.ticket.n_news) moved |= advanced = go_on(work, lock.held);
+    if (work.ticket.n_open == 0) return settle(work);
     if (health() != seen) return Outcome::kHealth;
+    has_moved |= moved;
     bool alone = n_contenders_.load(std::memory_order_relaxed) == 1;
-    if (spins_ && alone && turn % kClockTurns != 0) {
-      pause_processor();
+    if (alone && (moved || spins_) && turn % kClockTurns != 0) {
+      if (!moved) pause_processor();
       continue;
     }
     Moment now = Clock::now();
-    if (moved) moved_at = now;
+    if (has_moved) moved_at = now;
+    has_moved = false;
     if (now >= deadline.moment()) return Outcome::kDeadline;
     if (now - checked_at >= milliseconds(kCheckMs)) {
       checked_at = now;
@@ -211,7 +229,8 @@ Outcome Mesh::wait(const Ticket& ticket, Deadline deadline, const InterruptCheck
       lock.held.lock();
       if (stop) return Outcome::kInterrupt;
     }
-    if (spins_ && alone && now - moved_at < kSpin) continue;
+    if (now - moved_at >= kStall) relieve();
+    if (alone && (moved || (spins_ && now - moved_at < kSpin))) continue;
     if (now - moved_at < kYield) {
       lock.held.unlock();
       ::sched_yield();
@@ -226,7 +245,7 @@ Outcome Mesh::wait(const Ticket& ticket, Deadline deadline, const InterruptCheck
 bool Mesh::nap(std::unique_lock<std::mutex>& lock, Deadline deadline) {
   bool interrupted = false;
   if (somebody_polls_) {
-    if (n_watched_ != n_posted_) wake();
+    if (n_watched_ != n_changes_) wake();
     woken_.wait_for(lock, milliseconds(deadline.poll_ms(kCheckMs)));
   } else {
     somebody_polls_ = true;
@@ -237,26 +256,21 @@ bool Mesh::nap(std::unique_lock<std::mutex>& lock, Deadline deadline) {
 }
 
 void Mesh::poll_links(std::unique_lock<std::mutex>& lock, Deadline deadline, bool& interrupted) {
-  std::vector<pollfd> watched{{wake_reader_.get(), POLLIN, 0}};
+  watched_.assign(1, {wake_reader_.get(), POLLIN, 0});
   for (auto& link : links_) {
-    if (!link) continue;
-    for (size_t i = 0; i < link->n_sockets(); i++) {
-      short events = link->wants_write() ? POLLOUT : 0;
-      if (link->readable(i)) events |= POLLIN;
-      if (events) watched.push_back({link->descriptor(i), events, 0});
-    }
+    if (link) link->watch(watched_);
   }
-  n_watched_ = n_posted_;
+  n_watched_ = n_changes_;
   uint64_t health_before = health();
   lock.unlock();
   // A change after this look writes to the pipe; one before it is seen here.
   int timeout_ms = health_before == health() ? deadline.poll_ms(kCheckMs) : 0;
-  int n = ::poll(watched.data(), watched.size(), timeout_ms);
+  int n = ::poll(watched_.data(), watched_.size(), timeout_ms);
   interrupted = n < 0 && errno == EINTR;
   char bytes[64];
-  if (n > 0 && watched[0].revents) (void)!::read(wake_reader_.get(), bytes, sizeof bytes);
+  if (n > 0 && watched_[0].revents) (void)!::read(wake_reader_.get(), bytes, sizeof bytes);
   lock.lock();
-  if (n > 0) pump(true);
+  if (n > 0) pump(true, nullptr);
 }
 
 void Mesh::wake() {
@@ -271,17 +285,21 @@ void Mesh::changed() {
   woken_.notify_all();
 }
 
-bool Mesh::drain(const Ticket& ticket) {
+bool Mesh::drain(Work& work) {
   Lock lock(*this);
-  while (pump(true) && ticket.n_open > 0) {
+  for (bool moved = true; moved && work.ticket.n_open > 0;) {
+    moved = pump(true, &work.ticket);
+    moved |= go_on(work, lock.held);
   }
-  return ticket.n_open == 0;
+  if (work.ticket.n_open > 0) return false;
+  settle(work);
+  return true;
 }
 
-void Mesh::withdraw(const Ticket& ticket) {
+void Mesh::withdraw(const Work& work) {
   Lock lock(*this);
   for (auto& link : links_) {
-    if (link) link->withdraw(&ticket);
+    if (link) link->withdraw(&work.ticket);
   }
 }
 
@@ -337,7 +355,7 @@ void Mesh::read_to_the_end() {
   Deadline deadline = Deadline::in(kLeaveSeconds);
   Lock lock(*this);
   while (!deadline.passed()) {
-    pump(true);
+    pump(true, nullptr);
     bool all =
         std::all_of(links_.begin(), links_.end(), [](auto& link) { return !link || link->all_ended(); });
     if (all) return;

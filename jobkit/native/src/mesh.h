@@ -18,9 +18,8 @@
 
 #include "clock.h"
 #include "control.h"
-#include "link.h"
-#include "schedule.h"
 #include "sharing.h"
+#include "tcp_link.h"
 #include "waits.h"
 
 namespace jobkit {
@@ -65,12 +64,46 @@ inline constexpr uint32_t kRecentCalls = 64;
 
 // The collective that a group is in, or was in last. Guarded by the mesh's lock.
 struct Active {
+  uint32_t context = 0;
+  const std::vector<int>* members = nullptr;  // ranks of the whole job
   bool running = false;
   uint32_t seq = 0;
   Signature signature;
   std::array<Signature, kRecentCalls> recent;  // of call seq at seq % kRecentCalls
   int other = kNobody;                         // the rank whose call differs, if one does
   Signature theirs;
+};
+
+class Mesh;
+
+// What a thread waits for: messages, and what is to be done as they come.
+class Work {
+ public:
+  virtual ~Work() = default;
+
+  // Under the mesh's lock. Gives the links what can be given at once.
+  virtual void post(Mesh& mesh) = 0;
+  // Under the mesh's lock, which it may open while it computes. Goes on as far as what has come allows, for a
+  // moment at most; true when something went on.
+  virtual bool advance(Mesh& mesh, std::unique_lock<std::mutex>& lock) = 0;
+
+  Ticket ticket;
+  Active* active = nullptr;  // of a collective
+  uint32_t seq = 0;          // likewise
+  Signature signature;       // likewise
+
+  void begin(uint32_t number, const Signature& wanted) {
+    ticket = {};
+    n_seen = 0;
+    posted = false;
+    seq = number;
+    signature = wanted;
+  }
+
+ private:
+  friend class Mesh;
+  bool posted = false;
+  uint64_t n_seen = 0;  // the ticket's n_news when it last went on
 };
 
 class Mesh final : public LinkObserver, public ControlObserver {
@@ -86,7 +119,9 @@ class Mesh final : public LinkObserver, public ControlObserver {
   bool is_direct(int a, int b) const { return a == b || reach_[a][b]; }
   Reach reach(int a, int b) const { return static_cast<Reach>(reach_[a][b]); }
   bool spins() const { return spins_; }
-  size_t n_sockets(int peer) const { return links_[peer] ? links_[peer]->n_sockets() : 0; }
+  size_t n_connections(int peer) const { return links_[peer] ? links_[peer]->n_connections() : 0; }
+  // Under the lock: for Work.
+  Link& link(int peer) { return *links_[peer]; }
   uint32_t generation() const { return generation_; }
   int process_id() const { return process_id_; }
 
@@ -94,19 +129,14 @@ class Mesh final : public LinkObserver, public ControlObserver {
   // Throws Error when the number is taken, which the hash of Group::split makes as good as impossible.
   void join(uint32_t context, Active* active);
   void part(uint32_t context);
-  void enter(uint32_t context, Active& active, uint32_t seq, const Signature& signature,
-             const std::vector<int>& members);
-  // False when another rank's call turned out to differ.
-  bool quit(Active& active);
   Active look(const Active& active);
 
-  void post(std::vector<Receive>& receives, std::vector<Send>& sends);
-  // Moves data until the ticket is done, or something else is worth a look: kHealth whenever health() is not
-  // `seen`.
-  Outcome wait(const Ticket& ticket, Deadline deadline, const InterruptCheck& interrupted, uint64_t seen);
-  // Reads everything that has arrived; true when the ticket is done.
-  bool drain(const Ticket& ticket);
-  void withdraw(const Ticket& ticket);
+  // Posts the work if that has not been done, and moves data until it is done, or something else is worth a
+  // look: kHealth whenever health() is not `seen`, or another rank's call turned out to differ.
+  Outcome wait(Work& work, Deadline deadline, const InterruptCheck& interrupted, uint64_t seen);
+  // Reads everything that has arrived; true when the work is done.
+  bool drain(Work& work);
+  void withdraw(const Work& work);
   // The ranks that messages of this ticket are still missing from or going to.
   std::vector<int> missing(const Ticket& ticket);
   // A rank whose link is closed although messages of this ticket need it, or kNobody.
@@ -149,7 +179,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
   // LinkObserver: under the lock.
   bool unexpected(int peer, const Frame& frame) override;
   void mismatch(int peer, const Frame& frame, const Signature& ours) override;
-  void completed(Ticket* ticket) override;
+  void progressed(Ticket* ticket) override;
   void closed(int peer) override;
   // ControlObserver: on the control thread.
   bool failed(const Failure& failure) override;
@@ -169,8 +199,12 @@ class Mesh final : public LinkObserver, public ControlObserver {
 
   bool record(const Failure& failure);
   void tell_again();
-  bool pump(bool all);
+  void start(Work& work);
+  Outcome settle(Work& work);
+  bool pump(bool all, const Ticket* own);
+  bool go_on(Work& work, std::unique_lock<std::mutex>& lock);
   bool move(bool all);
+  void relieve();
   void changed();
   void wake();
   bool nap(std::unique_lock<std::mutex>& lock, Deadline deadline);
@@ -195,9 +229,10 @@ class Mesh final : public LinkObserver, public ControlObserver {
   std::map<uint32_t, Active*> actives_;
   std::map<uint32_t, bool> parted_;
   bool somebody_polls_ = false;
-  uint64_t n_completed_ = 0;  // messages, ever
-  uint64_t n_posted_ = 0;     // stages and calls, ever
-  uint64_t n_watched_ = 0;    // n_posted_ when whoever polls chose what to poll
+  uint64_t n_news_ = 0;     // of all tickets, ever
+  uint64_t n_changes_ = 0;  // of what the links want, ever
+  uint64_t n_watched_ = 0;  // n_changes_ when whoever polls chose what to poll
+  std::vector<pollfd> watched_;
   Fd wake_reader_, wake_writer_;
 
   std::mutex news_mutex_;  // guards what follows

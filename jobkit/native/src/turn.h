@@ -29,8 +29,8 @@ class Group::Turn {
     if (is_strict) deadline = Deadline::in(timeout_s);
   }
   ~Turn() {
-    if (noted) group_.mesh_->forget(ticket);
-    if (open) group_.mesh_->withdraw(ticket);
+    if (noted) group_.mesh_->forget(work->ticket);
+    if (open) group_.mesh_->withdraw(*work);
     group_.busy_with_ = kNobody;
   }
   Turn(const Turn&) = delete;
@@ -68,16 +68,12 @@ class Group::Turn {
   bool noted = false;  // others who ask are told of this wait
   Moment look_again = started + kLongWait;
   Moment report_at;
-  Ticket ticket;
-  bool open = false;  // requests of the ticket are with the mesh
+  Work* work = nullptr;
+  Exchange* exchange = nullptr;  // point to point: the same
+  bool open = false;  // the work is with the mesh
   uint64_t seen = 0;  // the mesh's health when this turn last looked around
   uint32_t seq = 0;
   int peer = kNobody;  // point to point
-  // Collectives.
-  Signature signature;
-  const uint8_t* in = nullptr;
-  uint8_t* out = nullptr;
-  double scale = 1.0;
 };
 
 }  // namespace jobkit
