@@ -77,8 +77,8 @@ struct Step {
   bool streamed = false;     // kReceive: exactly one kReduce step takes it
   bool last = false;         // kReduce: no further reduction follows: the scale belongs here
   std::vector<int> after;    // steps whose `out` this one reads: an element of a part that lies in the `out`
-                             // of some of them is there once the last listed of these has produced it; one
-                             // that lies in none is there from the beginning
+                             // of some of them is there once each of these has produced it; one that lies
+                             // in none is there from the beginning
   std::vector<int> behind;   // kCopy, kReduce: kSend steps that read what this one overwrites: an element is
                              // written once each of them that reads it has sent it. Input and output may be
                              // the same memory (in place): compare addresses, not buffers
