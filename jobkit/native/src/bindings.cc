@@ -288,49 +288,6 @@ void py_reduce_all(int op, int dtype, nb::sequence parts, nb::handle out, uint64
   reduce_all(checked_op(op), type, data.data(), static_cast<int>(data.size()), result.data(), count, scale);
 }
 
-nb::tuple to_tuple(const Span& span) {
-  constexpr const char* names[] = {"input", "output", "scratch"};
-  return nb::make_tuple(names[static_cast<int>(span.buffer)], span.offset, span.count);
-}
-
-nb::tuple to_tuple(const Transfer& transfer) {
-  return nb::make_tuple(transfer.peer, transfer.message, to_tuple(transfer.span));
-}
-
-nb::tuple to_tuple(const LocalStep& step) {
-  constexpr const char* names[] = {"copy", "reduce", "reduce_all"};
-  nb::list parts;
-  for (const Span& each : step.parts) parts.append(to_tuple(each));
-  return nb::make_tuple(names[static_cast<int>(step.kind)], nb::tuple(parts), to_tuple(step.out), step.last);
-}
-
-template <typename T>
-nb::tuple to_tuples(const std::vector<T>& each) {
-  nb::list all;
-  for (const T& one : each) all.append(to_tuple(one));
-  return nb::tuple(all);
-}
-
-// The schedule as data, for tests that run all ranks of it in one loop.
-nb::tuple py_plan(int call, int rank, int size, uint64_t count, const std::string& topology, int root,
-                  uint64_t n_bytes_per_element) {
-  if (call < 0 || call >= static_cast<int>(Call::kSend)) throw BadArgument("not a collective's code");
-  Request request{static_cast<Call>(call),
-                  rank,
-                  size,
-                  root,
-                  count,
-                  n_bytes_per_element,
-                  topology == "neighbours" ? Topology::kNeighbours : Topology::kDirect};
-  Plan plan = make_plan(request);
-  nb::list stages;
-  for (const Stage& stage : plan.stages) {
-    stages.append(nb::make_tuple(to_tuples(stage.before), to_tuples(stage.receives), to_tuples(stage.sends),
-                                 to_tuples(stage.after)));
-  }
-  return nb::make_tuple(name_of(plan.schedule), plan.n_scratch, nb::tuple(stages));
-}
-
 // jobkit.errors.BackendError, which is a RuntimeError, with the culprit beside the text.
 // Never released: exceptions may be translated until the interpreter is gone.
 nb::handle error_type;
@@ -396,6 +353,4 @@ NB_MODULE(_core, m) {
   m.def("c_api", [] { return nb::capsule(c_api(), kApiCapsule); });
   m.def("reduce", &py_reduce, "op"_a, "dtype"_a, "left"_a, "right"_a, "out"_a, "count"_a);
   m.def("reduce_all", &py_reduce_all, "op"_a, "dtype"_a, "parts"_a, "out"_a, "count"_a, "scale"_a = 1.0);
-  m.def("plan", &py_plan, "call"_a, "rank"_a, "size"_a, "count"_a, "topology"_a = "direct", "root"_a = 0,
-        "n_bytes_per_element"_a = 4);
 }

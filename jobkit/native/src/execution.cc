@@ -44,7 +44,8 @@ std::vector<Execution::Source> Execution::find_sources(const Step& reader, const
   for (int index : reader.after) {
     const Span& out = step(index).out;
     if (out.buffer != part.buffer) continue;
-    uint64_t begin = std::max(out.offset, part.offset), end = std::min(out.offset + out.count, part.offset + part.count);
+    uint64_t begin = std::max(out.offset, part.offset),
+             end = std::min(out.offset + out.count, part.offset + part.count);
     if (begin >= end) continue;
     Source added{index, begin - part.offset, end - part.offset, begin - out.offset};
     std::vector<Source> kept;
@@ -131,7 +132,8 @@ bool Execution::may_begin(int index) {
 uint64_t Execution::n_available(int index, size_t part) const {
   for (const Source& each : states_[index].sources[part]) {
     uint64_t n_done = states_[each.step].n_done;
-    if (n_done < each.offset + (each.end - each.begin)) return each.begin + (n_done > each.offset ? n_done - each.offset : 0);
+    if (n_done < each.offset + (each.end - each.begin))
+      return each.begin + (n_done > each.offset ? n_done - each.offset : 0);
   }
   return step(index).parts[part].count;
 }

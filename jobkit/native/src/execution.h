@@ -51,7 +51,7 @@ class Execution final : public Work {
     uint64_t n_done = 0;  // elements, from the start on
     bool waits = false;   // for its gate
     bool complete = false;
-    int request = kNobody;                      // its place among receives_ or sends_
+    int request = kNobody;                     // its place among receives_ or sends_
     std::vector<std::vector<Source>> sources;  // of each part, in ascending order
   };
 

@@ -33,7 +33,7 @@ void Link::claim(Receive* receive) {
     }
     if (!fits(frame, *receive)) return close_reading("it sent a frame that does not fit into its message");
     uint64_t offset = frame.offset, n_come = at->n_come;
-    if (receive->streamed) {
+    if (receive->streamed && frame.n_bytes > 0) {
       at->owner = receive;
       receive->n_kept++;
       ++at;
@@ -79,7 +79,8 @@ Piece Link::peek(const Receive& receive) const {
 void Link::give_back(Receive* receive, size_t n_bytes) {
   receive->n_taken += n_bytes;
   for (auto at = kept_.begin(); receive->n_kept > 0 && at != kept_.end();) {
-    bool over = at->owner == receive && at->whole() && at->frame.offset + at->frame.n_bytes <= receive->n_taken;
+    bool over =
+        at->owner == receive && at->whole() && at->frame.offset + at->frame.n_bytes <= receive->n_taken;
     at = over ? forget(at) : std::next(at);
   }
   given_back(receive);

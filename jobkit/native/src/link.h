@@ -2,12 +2,12 @@
 //
 // Messages are matched by key, never by order of arrival: what nobody has asked for yet is kept, up to
 // kMaxKept bytes, and then nothing more is taken in until somebody asks. A receive is either put where it
-// belongs, or *streamed*: its bytes are looked at where they lie, in order, and then given back. What a stream
-// has no room for stays where it is; when nothing has moved for a while it is kept too, so that the messages
-// behind it get through.
+// belongs, or *streamed*: its bytes are looked at where they lie, in order, and then given back. What a
+// stream has no room for stays where it is; when nothing has moved for a while it is kept too, so that the
+// messages behind it get through.
 //
-// What carries the bytes is for the classes derived from this one. Nothing here blocks and nothing here locks:
-// the mesh does.
+// What carries the bytes is for the classes derived from this one. Nothing here blocks and nothing here
+// locks: the mesh does.
 #pragma once
 
 #include <poll.h>
@@ -84,8 +84,8 @@ struct Send {
   Signature signature;
   const uint8_t* data = nullptr;
   uint64_t n_bytes = 0;
-  uint64_t n_ready = 0;  // bytes, from the start on, that may go: all, or a multiple of kFrameGrain. The owner
-                         // raises it
+  uint64_t n_ready = 0;  // bytes, from the start on, that may go: all, or a multiple of kFrameGrain. The
+                         // owner raises it
   bool may_go = false;   // an empty message waits for this
   Ticket* ticket = nullptr;
 
@@ -204,7 +204,8 @@ class Link {
       : observer_(observer), incoming_(n_incoming), peer_(peer) {}
 
   // A stream of a derived class: the run of bytes at n_taken that are not in kept frames; where the byte at
-  // `position` goes, and how many with it, at most `n_bytes`; bytes up to n_taken were given back; it is over.
+  // `position` goes, and how many with it, at most `n_bytes`; bytes up to n_taken were given back; it is
+  // over.
   virtual Piece look(const Receive& receive) const = 0;
   virtual Room room_in_stream(Receive* receive, uint64_t position, size_t n_bytes) = 0;
   virtual void given_back(Receive* receive) = 0;

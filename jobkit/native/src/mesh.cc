@@ -99,18 +99,18 @@ void Mesh::part(uint32_t context) {
 }
 
 void Mesh::start(Work& work) {
-  work.posted = true;
+  work.posted_ = true;
   n_changes_++;
   if (Active* active = work.active) {
     active->running = true;
-    active->seq = work.seq;
-    active->recent[work.seq % kRecentCalls] = work.signature;
+    active->seq = work.seq_;
+    active->recent[work.seq_ % kRecentCalls] = work.signature_;
     if (active->other == kNobody) {  // else an earlier call turned out to differ
-      active->signature = work.signature;
+      active->signature = work.signature_;
       for (int p : *active->members) {
         if (!links_[p] || links_[p]->n_kept() == 0) continue;
-        if (const Frame* frame = links_[p]->find_kept_mismatch(active->context, work.seq, work.signature))
-          mismatch(p, *frame, work.signature);
+        if (const Frame* frame = links_[p]->find_kept_mismatch(active->context, work.seq_, work.signature_))
+          mismatch(p, *frame, work.signature_);
       }
     }
   }
@@ -183,7 +183,7 @@ bool Mesh::pump(bool all, const Ticket* own) {
 }
 
 bool Mesh::go_on(Work& work, std::unique_lock<std::mutex>& lock) {
-  work.n_seen = work.ticket.n_news;
+  work.n_seen_ = work.ticket.n_news;
   bool moved = work.advance(*this, lock);
   if (moved) n_changes_++;
   return moved;
@@ -204,12 +204,12 @@ Outcome Mesh::wait(Work& work, Deadline deadline, const InterruptCheck& interrup
       if (mesh.n_contenders_.load() > 1) mesh.woken_.notify_all();
     }
   } hand_over{*this};
-  if (!work.posted) start(work);
+  if (!work.posted_) start(work);
   Moment moved_at = Clock::now(), checked_at = moved_at;
   bool advanced = true, has_moved = false;
   for (unsigned turn = 1;; turn++) {
     bool moved = pump(turn % kAllTurns == 0, &work.ticket);
-    if (advanced || work.n_seen != work.ticket.n_news) moved |= advanced = go_on(work, lock.held);
+    if (advanced || work.n_seen_ != work.ticket.n_news) moved |= advanced = go_on(work, lock.held);
     if (work.ticket.n_open == 0) return settle(work);
     if (health() != seen) return Outcome::kHealth;
     has_moved |= moved;

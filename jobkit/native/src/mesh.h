@@ -89,21 +89,22 @@ class Work {
 
   Ticket ticket;
   Active* active = nullptr;  // of a collective
-  uint32_t seq = 0;          // likewise
-  Signature signature;       // likewise
 
-  void begin(uint32_t number, const Signature& wanted) {
+  // A new call: its number and signature, of a collective.
+  void begin(uint32_t seq, const Signature& signature) {
     ticket = {};
-    n_seen = 0;
-    posted = false;
-    seq = number;
-    signature = wanted;
+    n_seen_ = 0;
+    posted_ = false;
+    seq_ = seq;
+    signature_ = signature;
   }
 
  private:
   friend class Mesh;
-  bool posted = false;
-  uint64_t n_seen = 0;  // the ticket's n_news when it last went on
+  uint32_t seq_ = 0;
+  Signature signature_;
+  bool posted_ = false;
+  uint64_t n_seen_ = 0;  // the ticket's n_news when it last went on
 };
 
 class Mesh final : public LinkObserver, public ControlObserver {

@@ -12,8 +12,8 @@ namespace {
 // Read ahead of the frame that is looked at: a small message comes with its header in one call.
 constexpr size_t kStaging = 16 << 10;
 
-// Behind a frame with more than this to come only the next header is read ahead: what follows it would have to
-// be copied.
+// Behind a frame with more than this to come only the next header is read ahead: what follows it would have
+// to be copied.
 constexpr size_t kLongRead = 16 << 10;
 
 // What a stream has room for: it goes round in the cache next to the processor.

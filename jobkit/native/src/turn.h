@@ -70,8 +70,8 @@ class Group::Turn {
   Moment report_at;
   Work* work = nullptr;
   Exchange* exchange = nullptr;  // point to point: the same
-  bool open = false;  // the work is with the mesh
-  uint64_t seen = 0;  // the mesh's health when this turn last looked around
+  bool open = false;             // the work is with the mesh
+  uint64_t seen = 0;             // the mesh's health when this turn last looked around
   uint32_t seq = 0;
   int peer = kNobody;  // point to point
 };
