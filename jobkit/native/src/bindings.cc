@@ -217,7 +217,7 @@ class PyGroup {
 };
 
 nb::dict PyGroup::topology() const {
-  constexpr const char* kinds[] = {"direct", "neighbours", "broken"};
+  constexpr const char* kinds[] = {"direct", "neighbours"};
   const Mesh& mesh = group_->mesh();
   const std::vector<int>& members = group_->members();
   nb::list ranks, matrix, links;
@@ -232,7 +232,7 @@ nb::dict PyGroup::topology() const {
     ranks.append(entry);
     links.append(mesh.n_connections(p));
     nb::list row;
-    for (int q : members) row.append(p == q ? "self" : mesh.is_direct(p, q) ? "direct" : "none");
+    for (int q : members) row.append(p == q ? "self" : mesh.is_direct(p, q) ? "direct" : "relayed");
     matrix.append(row);
   }
   nb::dict result;

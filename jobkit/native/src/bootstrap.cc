@@ -711,8 +711,10 @@ Wiring Meeting::wiring() {
   wiring.data.resize(size_);
   wiring.control.resize(size_);
   size_t n_reached = 0, n_shared = 0;
+  std::string far;
   for (int p = 0; p < size_; p++) {
     auto reach = static_cast<Reach>(reach_[rank_][p]);
+    if (reach == Reach::kNone && p != rank_) far += (far.empty() ? "" : ", ") + std::to_string(p);
     if (reach == Reach::kNone) continue;
     if (!have(p)) throw Error(name(p) + " says that it is connected, and is not");
     n_reached++;
@@ -724,6 +726,7 @@ Wiring Meeting::wiring() {
   }
   say("connected with " + plural(n_reached, "rank") + " of " + std::to_string(size_ - 1) + ", with " +
       std::to_string(n_shared) + " of them through shared memory" + foreigners());
+  if (!far.empty()) say("messages with rank " + far + " go through the ranks between");
   return wiring;
 }
 

@@ -10,6 +10,10 @@ using Clock = std::chrono::steady_clock;
 using Moment = Clock::time_point;
 using std::chrono::milliseconds;
 
+inline Clock::duration duration(double seconds) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
+
 // A moment by which something must have happened, or never.
 class Deadline {
  public:

@@ -18,10 +18,6 @@ constexpr double kLastAnswerSeconds = 0.5;
 // Ranks that an error names one by one.
 constexpr size_t kMostNamed = 8;
 
-Clock::duration duration(double value_s) {
-  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value_s));
-}
-
 Clock::duration patience(double timeout_s) {
   return duration(timeout_s > 0 ? std::min(timeout_s, kPatienceSeconds) : kPatienceSeconds);
 }
@@ -82,12 +78,18 @@ void Group::pass_on(Turn& turn, const Failure& failure) {
 }
 
 void Group::lose(Turn& turn, int peer) {
-  auto [left, text] = mesh_->verdict(peer);
+  Verdict verdict = mesh_->verdict(peer);
   // What it said before it went is the better reason.
   if (auto failure = mesh_->failure_of(members_)) pass_on(turn, *failure);
-  text = name(peer) + (left ? " left " : " is gone: ") + text;
-  mesh_->fail({peer, peer, mesh_->rank(), text});
-  stop_with(turn.label() + ": " + text, peer);
+  std::string text = name(peer) + (verdict.left ? " left " : " is gone: ") + verdict.text;
+  int culprit = peer;
+  if (verdict.by != kNobody) {
+    culprit = verdict.by;
+    text = name(peer) + " cannot be reached: " + name(culprit) + ", which passed on its messages, " +
+           verdict.text;
+  }
+  mesh_->fail({peer, culprit, mesh_->rank(), text});
+  stop_with(turn.label() + ": " + text, culprit);
 }
 
 // The same words on both sides: the lower rank comes first.

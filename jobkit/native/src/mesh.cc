@@ -59,20 +59,25 @@ Mesh::Mesh(Wiring wiring, Warn warn, double heartbeat_s, std::string victim_file
       process_id_(::getpid()),
       peers_(wiring.size),
       answers_(wiring.size),
-      n_unanswered_(wiring.size) {
+      n_unanswered_(wiring.size),
+      ticked_(wiring.size) {
   links_.resize(size_);
-  bool all_direct = true;
+  routes_ = Routes(rank_, reach_);
+  std::vector<Fd> relayed(size_);
   int n_here = 0;
   for (int p = 0; p < size_; p++) {
     n_here += identities_[p].node == identities_[rank_].node;
     if (p == rank_) continue;
-    all_direct &= !wiring.data[p].empty();
+    if (routes_.is_relayed(p)) {
+      wiring.data[p].emplace_back();
+      std::tie(wiring.data[p][0], relayed[p]) = make_stream();
+    }
     if (!wiring.data[p].empty()) links_[p] = std::make_unique<TcpLink>(p, std::move(wiring.data[p]), *this);
   }
   spins_ = n_here <= static_cast<int>(identities_[rank_].processors);
   if (size_ == 1) return;
   std::tie(wake_reader_, wake_writer_) = make_pipe();
-  control_ = std::make_unique<Control>(std::move(wiring.control), !all_direct, *this);
+  control_ = std::make_unique<Control>(rank_, std::move(wiring.control), routes_, std::move(relayed), *this);
 }
 
 Mesh::~Mesh() {
@@ -344,7 +349,7 @@ void Mesh::leave(const std::string& last_words) {
     }
   }
   if (orderly) read_to_the_end();
-  control_->flush(Deadline::in(1));
+  control_->flush(Deadline::in(orderly ? kLeaveSeconds : 1), orderly);
   Lock lock(*this);
   for (auto& link : links_) {
     if (link) link->shut();

@@ -107,6 +107,13 @@ class Work {
   uint64_t n_seen_ = 0;  // the ticket's n_news when it last went on
 };
 
+// What became of a peer whose link closed.
+struct Verdict {
+  bool left = false;  // in an orderly way
+  int by = kNobody;   // it is there, but cannot be reached without this rank
+  std::string text;
+};
+
 class Mesh final : public LinkObserver, public ControlObserver {
  public:
   // In a child of fork the mesh is never taken apart: its locks and its thread stayed with the parent.
@@ -152,9 +159,8 @@ class Mesh final : public LinkObserver, public ControlObserver {
   void fail(const Failure& failure);
   // Notes for this rank's agent that it fails because of another one; the first note stays.
   void blame(int culprit);
-  // Why a peer's link closed: waits a moment for its control connection to say so. First: whether it left
-  // properly.
-  std::pair<bool, std::string> verdict(int peer);
+  // Why a peer's link closed: waits a moment for its control connection to say so.
+  Verdict verdict(int peer);
 
   // Long waits: a rank that waits says so when it is asked, and asks those that it waits for.
   void note(const Ticket& ticket, const LongWait& wait);
@@ -188,16 +194,19 @@ class Mesh final : public LinkObserver, public ControlObserver {
   std::string doing() override;
   void answered(int peer, const std::string& doing) override;
   void gone(int peer, const std::string& reason) override;
+  void cut_off(int peer, int by) override;
 
  private:
   enum class Standing { kPresent, kLeft, kGone };
   struct Peer {
     Standing standing = Standing::kPresent;
     std::string text;
+    int by = kNobody;  // the rank without which it cannot be reached
   };
 
   class Lock;
 
+  std::vector<int> with_those_between(const std::vector<int>& peers) const;
   bool record(const Failure& failure);
   void tell_again();
   void start(Work& work);
@@ -215,6 +224,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
   int rank_, size_;
   std::vector<Identity> identities_;
   std::vector<std::vector<uint8_t>> reach_;
+  Routes routes_;
   Warn warn_;
   double heartbeat_s_;
   const std::string victim_file_;  // "": nobody reads it
@@ -243,6 +253,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
   std::map<const Ticket*, LongWait> long_waits_;
   std::vector<std::optional<std::string>> answers_;  // [peer]
   std::vector<int> n_unanswered_;                    // [peer]: ticks
+  std::vector<Moment> ticked_;                       // [peer]: when it was asked last
   std::atomic<uint64_t> health_{0};
   std::atomic<bool> left_{false};
 

@@ -65,21 +65,21 @@ void Mesh::blame(int culprit) {
   });
 }
 
-std::pair<bool, std::string> Mesh::verdict(int peer) {
+Verdict Mesh::verdict(int peer) {
   std::unique_lock lock(news_mutex_);
   news_.wait_for(lock, kVerdict, [&] { return peers_[peer].standing != Standing::kPresent; });
-  if (peers_[peer].standing != Standing::kPresent) {
-    return {peers_[peer].standing == Standing::kLeft, peers_[peer].text};
+  if (const Peer& found = peers_[peer]; found.standing != Standing::kPresent) {
+    return {found.standing == Standing::kLeft, found.by, found.text};
   }
   lock.unlock();
   Lock links(*this);
-  return {false, links_[peer] ? links_[peer]->reason() : "there is no link to it"};
+  return {false, kNobody, links_[peer] ? links_[peer]->reason() : "there is no link to it"};
 }
 
 void Mesh::left(int peer, const std::string& text) {
   {
     std::lock_guard lock(news_mutex_);
-    peers_[peer] = {Standing::kLeft, text};
+    peers_[peer] = {Standing::kLeft, text, kNobody};
   }
   {
     // The leaver reads until this end of the stream, so that nothing of ours meets a closed socket.
@@ -93,7 +93,19 @@ void Mesh::left(int peer, const std::string& text) {
 void Mesh::gone(int peer, const std::string& reason) {
   {
     std::lock_guard lock(news_mutex_);
-    if (peers_[peer].standing == Standing::kPresent) peers_[peer] = {Standing::kGone, reason};
+    if (peers_[peer].standing == Standing::kPresent) peers_[peer] = {Standing::kGone, reason, kNobody};
+  }
+  changed();
+  news_.notify_all();
+}
+
+void Mesh::cut_off(int peer, int by) {
+  {
+    std::lock_guard lock(news_mutex_);
+    const Peer& between = peers_[by];
+    std::string text = between.standing == Standing::kLeft ? "left " : "is gone: ";
+    if (peers_[peer].standing == Standing::kPresent)
+      peers_[peer] = {Standing::kGone, text + between.text, by};
   }
   changed();
   news_.notify_all();
@@ -140,21 +152,42 @@ void Mesh::answered(int peer, const std::string& doing) {
   news_.notify_all();
 }
 
+// The peers, and the ranks through which they are reached: they too must be alive.
+std::vector<int> Mesh::with_those_between(const std::vector<int>& peers) const {
+  std::set<int> all(peers.begin(), peers.end());
+  for (int p : peers) {
+    if (routes_.is_relayed(p)) all.merge(routes_.between(p));
+  }
+  return {all.begin(), all.end()};
+}
+
 std::vector<int> Mesh::tick(const std::vector<int>& peers) {
-  std::vector<int> hung;
+  std::vector<int> asked = with_those_between(peers);
+  std::set<int> hung;
+  Moment now = Clock::now();
   {
     std::lock_guard lock(news_mutex_);
-    for (int p : peers) {
-      if (n_unanswered_[p]++ >= kHeartbeats) hung.push_back(p);
+    for (int p : asked) {
+      // Waits of several groups tick together, not one after another.
+      if (now - ticked_[p] < duration(heartbeat_s_ / 2)) continue;
+      ticked_[p] = now;
+      if (n_unanswered_[p]++ >= kHeartbeats) hung.insert(p);
     }
   }
-  for (int p : peers) control_->ask(p);
-  return hung;
+  for (int p : asked) control_->ask(p);
+  // Behind a rank that is hung the others cannot answer.
+  std::vector<int> culprits;
+  for (int p : hung) {
+    std::set<int> between = routes_.is_relayed(p) ? routes_.between(p) : std::set<int>();
+    if (std::none_of(between.begin(), between.end(), [&](int q) { return hung.count(q) > 0; }))
+      culprits.push_back(p);
+  }
+  return culprits;
 }
 
 void Mesh::forgive(const std::vector<int>& peers) {
   std::lock_guard lock(news_mutex_);
-  for (int p : peers) n_unanswered_[p] = 0;
+  for (int p : with_those_between(peers)) n_unanswered_[p] = 0;
 }
 
 std::map<int, Answer> Mesh::inquire(const std::vector<int>& peers, double seconds) {
@@ -175,7 +208,7 @@ std::map<int, Answer> Mesh::inquire(const std::vector<int>& peers, double second
     for (int p : asked) {
       Answer& answer = found[p];
       if (answers_[p]) answer = decode_answer(*answers_[p]);
-      if (absent(p))
+      if (absent(p) && peers_[p].by == kNobody)
         answer.gone = (peers_[p].standing == Standing::kLeft ? "left " : "is gone: ") + peers_[p].text;
       for (const LongWait& wait : answer.waits) next.insert(wait.missing.begin(), wait.missing.end());
     }

@@ -21,7 +21,6 @@ class Choices;  // choice.h
 enum class Topology : uint8_t {
   kDirect = 0,      // everybody reaches everybody
   kNeighbours = 1,  // rank r reaches r + 1 and r - 1 only, round the ring
-  kBroken = 2,      // neither: this group cannot communicate
 };
 
 // What the links of a group are made of.
@@ -118,8 +117,7 @@ struct Request {
   bool operator==(const Request&) const = default;
 };
 
-// This rank's part of the schedule that every rank of the group chooses for this call (choice.h). The
-// topology must not be kBroken.
+// This rank's part of the schedule that every rank of the group chooses for this call (choice.h).
 Plan make_plan(const Request& request);
 
 // This rank's part of a given schedule, which must be possible.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -141,6 +144,84 @@ def processes(reserve_ports: Callable[[int], Any]) -> Iterator[Callable[..., Ran
             return ranks
 
         yield start
+
+
+class Network:
+    """Ranks as programs in network namespaces, each joined to the next by a cable: a /30 each, no routes.
+
+    Attributes:
+        hosts: The address list that promises neighbours only: each rank's address on the cable before it.
+        spaces: The namespaces, in rank order.
+    """
+
+    def __init__(self, n: int, undo: contextlib.ExitStack) -> None:
+        self._undo = undo
+        self._programs: list[subprocess.Popen[str]] = []
+        name = f"jk{os.getpid()}"
+        self.spaces = [f"{name}-{rank}" for rank in range(n)]
+        for space in self.spaces:
+            run("ip", "netns", "add", space)
+            undo.callback(run, "ip", "netns", "del", space)
+            run("ip", "-n", space, "link", "set", "lo", "up")
+        for rank in range(n if n > 2 else 1):
+            after = (rank + 1) % n
+            near, far = self.device(rank, "near"), self.device(rank, "far")
+            ends = (near, "netns", self.spaces[rank]), (far, "netns", self.spaces[after])
+            run("ip", "link", "add", *ends[0], "type", "veth", "peer", "name", *ends[1])
+            for end, at, last in ((near, rank, 1), (far, after, 2)):
+                run("ip", "-n", self.spaces[at], "addr", "add", f"10.77.{rank}.{last}/30", "dev", end)
+                run("ip", "-n", self.spaces[at], "link", "set", end, "up")
+        before = [(rank - 1) % n for rank in range(n)]
+        self.hosts = [[f"10.77.{rank}.2:5000"] for rank in before]
+        if n == 2:
+            self.hosts = [["10.77.0.1:5000"], ["10.77.0.2:5000"]]
+
+    def device(self, rank: int, end: str) -> str:
+        """Return the name of an end of the cable from a rank to the next: near is the rank's own."""
+        return f"jk{rank}{end}"
+
+    def inside(self, rank: int, *command: str) -> None:
+        """Run a command in a rank's namespace."""
+        run("ip", "netns", "exec", self.spaces[rank], *command)
+
+    def start(self, program: str, *arguments: str, **environ: str) -> list[subprocess.Popen[str]]:
+        """Start a Python program on every rank: its arguments are its rank, the hosts, and these."""
+        for rank, space in enumerate(self.spaces):
+            command = [sys.executable, "-c", program, str(rank), json.dumps(self.hosts), *arguments]
+            child = subprocess.Popen(
+                ["ip", "netns", "exec", space, *command],
+                env=os.environ | environ,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            self._programs.append(child)
+            self._undo.callback(child.__exit__, None, None, None)
+            self._undo.callback(child.kill)
+        return self._programs
+
+    def results(self) -> list[tuple[str, str]]:
+        """Return what each program said on its two streams until it ended."""
+        return [child.communicate(timeout=DEADLINE_S) for child in self._programs]
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture
+def network() -> Iterator[Callable[[int], Network]]:
+    """A function: join n new network namespaces in a ring; skips where there can be none."""
+    with contextlib.ExitStack() as undo:
+
+        def make(n: int) -> Network:
+            try:
+                return Network(n, undo)
+            except (OSError, subprocess.CalledProcessError) as error:
+                pytest.skip(f"no network namespaces here: {error}")
+
+        yield make
 
 
 @pytest.fixture
