@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import ml_dtypes
@@ -22,6 +23,14 @@ FLOATS = [np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16), np.dtype(np.float3
 SUM, MAX, MIN = 0, 1, 2
 NUMPY = {SUM: np.add, MAX: np.maximum, MIN: np.minimum}
 CANONICAL = {"float16": 0x7E00, "bfloat16": 0x7FC0, "float32": 0x7FC00000, "float64": 0x7FF8000000000000}
+
+
+@pytest.fixture(autouse=True, params=core.instruction_sets())
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every test runs with every instruction set that this processor has."""
+    core.use_instruction_set(request.param)
+    yield request.param
+    core.use_instruction_set(core.instruction_sets()[0])
 
 
 def reduce(op: int, left: Any, right: Any, out: Any = None) -> Any:
@@ -48,6 +57,32 @@ def random_bits(dtype: np.dtype[Any], n: int, seed: int) -> Any:
     """Values of every magnitude, with NaN, infinity, subnormal numbers and both zeros among them."""
     raw = np.frombuffer(np.random.default_rng(seed).bytes(n * dtype.itemsize), np.uint8)
     return (raw & 1).astype(np.bool_) if dtype == np.bool_ else raw.copy().view(dtype)
+
+
+def fragments(dtype: np.dtype[Any], n: int, count: int, seed: int, shift: int) -> list[Any]:
+    """The bytes of n parts, special values among them, each `shift` bytes after an aligned address."""
+    parts = []
+    for i in range(n):
+        values = random_bits(dtype, count, seed + i)
+        values[(seed + i) % 5 :: 5] = special_values(dtype)[np.arange(values.size)[(seed + i) % 5 :: 5] % 4]
+        room = np.empty(64 + shift + values.nbytes, np.uint8)
+        start = -room.ctypes.data % 64 + shift
+        part = room[start : start + values.nbytes]
+        part[:] = values.view(np.uint8)
+        parts.append(part)
+    return parts
+
+
+def special_values(dtype: np.dtype[Any]) -> Any:
+    """Four values at which instructions might differ from each other."""
+    if dtype == np.bool_:
+        return np.array([True, False, True, False])
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return np.array([limits.min, limits.max, 0, 1], dtype)
+    if dtype.kind == "c":
+        return np.array([complex(-0.0, 1), complex(np.nan, 0), complex(0.0, 1), complex(np.inf, -0.0)], dtype)
+    return np.array([-0.0, np.inf, np.nan, 0.0], dtype)
 
 
 def tree(parts: list[Any]) -> Any:
@@ -205,6 +240,70 @@ def test_blocks_leave_no_seam() -> None:
     for count in (4095, 4096, 4097, 8192, 12_289):
         parts = [np.full(count, i + 1, np.float32) for i in range(3)]
         assert set(reduce_all(SUM, parts).tolist()) == {6.0}
+
+
+def all_bits(dtype: Any, op: int, parts: list[Any], count: int, scale: float, nontemporal: bool) -> Any:
+    out = np.full_like(parts[0], 0x55)
+    core.reduce_all(op, arrays.code_of(np.dtype(dtype)), parts, out, count, scale, nontemporal)
+    return out
+
+
+@pytest.mark.parametrize("op", [SUM, MAX, MIN], ids=["sum", "max", "min"])
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_every_instruction_set_gives_the_bits_of_the_portable_one(
+    dtype: Any, op: int, instruction_set: str
+) -> None:
+    """For all remainders of a vector, at addresses of every kind, with and without the cache."""
+    lane = 64 // dtype.itemsize
+    counts = [*range(2 * lane + 2), 5 * lane + 1]
+    for n, shift in ((1, 0), (2, 0), (2, 1), (2, dtype.itemsize), (3, 3), (8, 4), (11, 1)):
+        for count in counts if n == 2 else counts[:: 1 + lane // 8]:
+            parts = fragments(dtype, n, count, seed=count, shift=shift)
+            for scale, nontemporal in ((1.0, False), (1.0, True), (1 / 3, True)):
+                if scale != 1.0 and (op != SUM or dtype.kind in "biu"):
+                    continue
+                core.use_instruction_set(instruction_set)
+                found = all_bits(dtype, op, parts, count, scale, nontemporal)
+                core.use_instruction_set("portable")
+                expected = all_bits(dtype, op, parts, count, scale, nontemporal=False)
+                np.testing.assert_array_equal(found, expected, f"{n} parts, {count} elements, {shift=}")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=["float16", "bfloat16"])
+def test_every_float32_near_a_tie_is_rounded_as_numpy_does(dtype: Any) -> None:
+    """Sums whose last bits decide: two 16-bit numbers, one far smaller than the other."""
+    large, small = every_float16(dtype), np.roll(every_float16(dtype), 0x1234)
+    with np.errstate(all="ignore"):
+        expected = (large.astype(np.float32) + small.astype(np.float32)).astype(dtype)
+        found = reduce(SUM, large, small)
+        is_number = expected == expected
+    np.testing.assert_array_equal(bits(found)[is_number], bits(expected)[is_number])
+    assert set(bits(found)[~is_number].tolist()) <= {CANONICAL[large.dtype.name]}
+
+
+@pytest.mark.parametrize("n", [9, 12, 16, 31, 64, 100])
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64], ids=str)
+def test_many_parts_are_summed_in_the_fixed_tree(dtype: Any, n: int) -> None:
+    rng = np.random.default_rng(n)
+    parts = [rng.standard_normal(333).astype(dtype) for _ in range(n)]
+    wide = np.float32 if parts[0].itemsize == 2 else np.float64
+    expected = tree([part.astype(wide) for part in parts]).astype(dtype)
+    np.testing.assert_array_equal(bits(reduce_all(SUM, parts)), bits(expected))
+
+
+def test_a_copy_is_a_copy_for_any_length_and_place() -> None:
+    source = np.arange(1000, dtype=np.uint16).view(np.uint8)
+    for begin, n, nontemporal in itertools.product(range(0, 65, 13), [*range(70), 640, 1001], [False, True]):
+        out = np.full(2000, 0x55, np.uint8)
+        core.copy(out[begin:], source[begin // 2 :], n, nontemporal)
+        np.testing.assert_array_equal(out[begin : begin + n], source[begin // 2 : begin // 2 + n])
+        assert set(out[:begin].tolist() + out[begin + n :].tolist()) == {0x55}
+
+
+def test_an_unknown_instruction_set_is_refused_with_the_known_ones() -> None:
+    known = ", ".join(core.instruction_sets())
+    with pytest.raises(ValueError, match=f"got 'mmx', expected one of {known}"):
+        core.use_instruction_set("mmx")
 
 
 def test_nothing_at_all_is_reduced_to_nothing() -> None:

@@ -268,14 +268,16 @@ std::unique_ptr<PyGroup> py_connect(int rank, const std::vector<std::vector<std:
   });
 }
 
-void py_reduce(int op, int dtype, nb::handle left, nb::handle right, nb::handle out, uint64_t count) {
+void py_reduce(int op, int dtype, nb::handle left, nb::handle right, nb::handle out, uint64_t count,
+               bool nontemporal) {
   Dtype type = checked_dtype(dtype);
   View a(left, false, count, type), b(right, false, count, type), c(out, true, count, type);
   WithoutGil no_gil;
-  reduce(checked_op(op), type, a.data(), b.data(), c.data(), count);
+  reduce(checked_op(op), type, a.data(), b.data(), c.data(), count, nontemporal);
 }
 
-void py_reduce_all(int op, int dtype, nb::sequence parts, nb::handle out, uint64_t count, double scale) {
+void py_reduce_all(int op, int dtype, nb::sequence parts, nb::handle out, uint64_t count, double scale,
+                   bool nontemporal) {
   Dtype type = checked_dtype(dtype);
   std::vector<std::unique_ptr<View>> views;
   std::vector<const void*> data;
@@ -285,7 +287,20 @@ void py_reduce_all(int op, int dtype, nb::sequence parts, nb::handle out, uint64
   }
   View result(out, true, count, type);
   WithoutGil no_gil;
-  reduce_all(checked_op(op), type, data.data(), static_cast<int>(data.size()), result.data(), count, scale);
+  reduce_all(checked_op(op), type, data.data(), static_cast<int>(data.size()), result.data(), count, scale,
+             nontemporal);
+}
+
+void py_copy(nb::handle out, nb::handle in, uint64_t n_bytes, bool nontemporal) {
+  View from(in, false, n_bytes, Dtype::kUint8), to(out, true, n_bytes, Dtype::kUint8);
+  WithoutGil no_gil;
+  copy(to.data(), from.data(), n_bytes, nontemporal);
+}
+
+nb::tuple py_instruction_sets() {
+  nb::list names;
+  for (const std::string& name : instruction_sets()) names.append(name);
+  return nb::tuple(names);
 }
 
 // jobkit.errors.BackendError, which is a RuntimeError, with the culprit beside the text.
@@ -351,6 +366,11 @@ NB_MODULE(_core, m) {
         "connect_timeout_s"_a, "timeout_s"_a, "heartbeat_s"_a, "verbose"_a, "victim_file"_a = "",
         "shared_memory"_a = false);
   m.def("c_api", [] { return nb::capsule(c_api(), kApiCapsule); });
-  m.def("reduce", &py_reduce, "op"_a, "dtype"_a, "left"_a, "right"_a, "out"_a, "count"_a);
-  m.def("reduce_all", &py_reduce_all, "op"_a, "dtype"_a, "parts"_a, "out"_a, "count"_a, "scale"_a = 1.0);
+  m.def("reduce", &py_reduce, "op"_a, "dtype"_a, "left"_a, "right"_a, "out"_a, "count"_a,
+        "nontemporal"_a = false);
+  m.def("reduce_all", &py_reduce_all, "op"_a, "dtype"_a, "parts"_a, "out"_a, "count"_a, "scale"_a = 1.0,
+        "nontemporal"_a = false);
+  m.def("copy", &py_copy, "out"_a, "in_"_a, "n_bytes"_a, "nontemporal"_a = false);
+  m.def("instruction_sets", &py_instruction_sets);
+  m.def("use_instruction_set", &use_instruction_set, "name"_a);
 }
