@@ -4,6 +4,7 @@
 
     world = dist.init()
     total = dist.all_sum(x)  # x: a NumPy array, an MLX array, a number, a buffer
+    later = dist.all_sum(x, wait=False)  # goes on; later.wait() returns the result
 
 In a group of one every collective returns its input, so that a program needs no check for it.
 """
@@ -27,12 +28,14 @@ from jobkit.native.collectives import (
     sum_scatter,
 )
 from jobkit.native.group import Group
+from jobkit.native.handles import Handle
 from jobkit.native.messages import recv, recv_like, send, sendrecv
 from jobkit.native.objects import all_gather_object, broadcast_object
 from jobkit.native.packs import average_gradients, broadcast_tree
 
 __all__ = [
     "Group",
+    "Handle",
     "all_gather",
     "all_gather_object",
     "all_max",

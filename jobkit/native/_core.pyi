@@ -12,6 +12,10 @@ Buffer = Any  # whatever PyObject_GetBuffer takes; typing can say so from Python
 class Error(BackendError):
     culprit: int | None
 
+class Handle:
+    def done(self) -> bool: ...
+    def wait(self, timeout_s: float = -1.0) -> bool: ...
+
 class Group:
     @property
     def rank(self) -> int: ...
@@ -21,6 +25,7 @@ class Group:
     def failure(self) -> str | None: ...
     def handle(self) -> CapsuleType: ...
     def topology(self) -> dict[str, Any]: ...
+    # Of each: None with `wait`, a handle without.
     def all_reduce(
         self,
         op: int,
@@ -30,10 +35,17 @@ class Group:
         dtype: int,
         timeout_s: float = -1.0,
         scale: float = 1.0,
-    ) -> None: ...
+        wait: bool = True,
+    ) -> Handle | None: ...
     def all_gather(
-        self, src: Buffer, dst: Buffer, count: int, dtype: int, timeout_s: float = -1.0
-    ) -> None: ...
+        self,
+        src: Buffer,
+        dst: Buffer,
+        count: int,
+        dtype: int,
+        timeout_s: float = -1.0,
+        wait: bool = True,
+    ) -> Handle | None: ...
     def reduce_scatter(
         self,
         op: int,
@@ -43,24 +55,61 @@ class Group:
         dtype: int,
         timeout_s: float = -1.0,
         scale: float = 1.0,
-    ) -> None: ...
-    def broadcast(self, buf: Buffer, count: int, dtype: int, root: int, timeout_s: float = -1.0) -> None: ...
+        wait: bool = True,
+    ) -> Handle | None: ...
+    def broadcast(
+        self, buf: Buffer, count: int, dtype: int, root: int, timeout_s: float = -1.0, wait: bool = True
+    ) -> Handle | None: ...
     def all_to_all(
-        self, src: Buffer, dst: Buffer, count_per_rank: int, dtype: int, timeout_s: float = -1.0
-    ) -> None: ...
+        self,
+        src: Buffer,
+        dst: Buffer,
+        count_per_rank: int,
+        dtype: int,
+        timeout_s: float = -1.0,
+        wait: bool = True,
+    ) -> Handle | None: ...
     def gather(
-        self, src: Buffer, dst: Buffer | None, count: int, dtype: int, root: int, timeout_s: float = -1.0
-    ) -> None: ...
+        self,
+        src: Buffer,
+        dst: Buffer | None,
+        count: int,
+        dtype: int,
+        root: int,
+        timeout_s: float = -1.0,
+        wait: bool = True,
+    ) -> Handle | None: ...
     def scatter(
-        self, src: Buffer | None, dst: Buffer, count: int, dtype: int, root: int, timeout_s: float = -1.0
-    ) -> None: ...
-    def barrier(self, timeout_s: float = -1.0) -> None: ...
+        self,
+        src: Buffer | None,
+        dst: Buffer,
+        count: int,
+        dtype: int,
+        root: int,
+        timeout_s: float = -1.0,
+        wait: bool = True,
+    ) -> Handle | None: ...
+    def barrier(self, timeout_s: float = -1.0, wait: bool = True) -> Handle | None: ...
     def send(
-        self, src: Buffer, count: int, dtype: int, dst: int, tag: int = 0, timeout_s: float = -1.0
-    ) -> None: ...
+        self,
+        src: Buffer,
+        count: int,
+        dtype: int,
+        dst: int,
+        tag: int = 0,
+        timeout_s: float = -1.0,
+        wait: bool = True,
+    ) -> Handle | None: ...
     def recv(
-        self, dst: Buffer, count: int, dtype: int, src: int, tag: int = 0, timeout_s: float = -1.0
-    ) -> None: ...
+        self,
+        dst: Buffer,
+        count: int,
+        dtype: int,
+        src: int,
+        tag: int = 0,
+        timeout_s: float = -1.0,
+        wait: bool = True,
+    ) -> Handle | None: ...
     def sendrecv(
         self,
         src: Buffer,
@@ -72,7 +121,15 @@ class Group:
         dtype: int,
         tag: int = 0,
         timeout_s: float = -1.0,
-    ) -> None: ...
+        wait: bool = True,
+    ) -> Handle | None: ...
+    # The result for plain NumPy arrays, NotImplemented for anything else; `call` is a code of src/call.h.
+    def quick(
+        self, call: int, x: object, out: object, timeout: object, root: object, scale: object
+    ) -> Any: ...
+    def quick_message(
+        self, call: int, x: object, peer: object, sender: object, tag: object, timeout: object
+    ) -> Any: ...
     def split(self, color: int | None, key: int = -1, timeout_s: float = -1.0) -> Group | None: ...
     def among(self, ranks: list[int], name: str) -> Group: ...
     def abort(self, reason: str) -> None: ...
@@ -91,8 +148,11 @@ def connect(
     heartbeat_s: float,
     verbose: bool,
     victim_file: str = "",
+    checks: bool = False,
     shared_memory: bool = False,
 ) -> Group: ...
+def empty(shape: tuple[int, ...], dtype: object) -> Any: ...
+def kept_bytes() -> int: ...
 def c_api() -> CapsuleType: ...
 def reduce(
     op: int, dtype: int, left: Buffer, right: Buffer, out: Buffer, count: int, nontemporal: bool = False

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from jobkit.errors import complaint
+from jobkit.native import outputs
 
 # The element types of the engine in the order of their codes (src/dtype.h).
 DTYPES = (
@@ -99,7 +100,7 @@ def target(name: str, source: Operand, shape: tuple[int, ...], out: Any) -> Targ
         ValueError: `out` has another shape or type, or overlaps the input in part.
     """
     if out is None:
-        data = np.empty(shape, source.data.dtype)
+        data = outputs.empty(shape, source.data.dtype)
         return Target(data, lambda: source.finish(data))
     if out is source.data and out.shape == shape and out.flags.writeable:
         return Target(out, lambda: out)
@@ -118,7 +119,7 @@ def empty(shape: tuple[int, ...], dtype: Any, like: Any = None) -> Operand:
     """
     number = element_type(dtype)
     finish = _finish_like(dtype, like)
-    return Operand(np.empty(shape, number), code_of(number), finish)
+    return Operand(outputs.empty(shape, number), code_of(number), finish)
 
 
 def element_type(dtype: Any) -> np.dtype[Any]:

@@ -22,7 +22,7 @@ SIZES = ("JOBKIT_SIZE", "MLX_WORLD_SIZE")
 RANKS = ("JOBKIT_RANK", "MLX_RANK")
 
 _groups: dict[str, Group] = {}  # by backend, and the first one under ANY too
-_used: dict[str, Group] = {}  # the group of one that operations have used, under ANY
+current: Group | None = None  # what `default` returns, once it is known
 _alone = Group(None)
 _lock = threading.RLock()
 
@@ -51,20 +51,21 @@ def default() -> Group:
     A group of one is remembered until a call of `init` forms another, so that the environment is not searched
     at every operation.
     """
-    group = _groups.get(ANY) or _used.get(ANY)
-    if group is None:
+    global current
+    if current is None:
         from jobkit import native  # only `native` reads the process's environment
 
-        group = _used[ANY] = native.init()
-    return group
+        current = native.init()
+    return current
 
 
 def shutdown() -> None:
     """Leave every group and forget it. A later `init` forms a new one."""
+    global current
     with _lock:
         groups = {id(group): group for group in _groups.values()}
         _groups.clear()
-        _used.clear()
+        current = None
         for group in groups.values():
             group.close()
 
@@ -86,6 +87,7 @@ def _sound(group: Group) -> Group:
 
 def _form(environ: Mapping[str, str], strict: bool, backend: str) -> None:
     """Put the group into `_groups`, or nothing where this process is alone."""
+    global current
     names = _candidates(environ, backend)
     placed = _placed_size(environ)
     is_several = placed > 1 or (placed == 0 and _shows_others(environ))
@@ -96,7 +98,7 @@ def _form(environ: Mapping[str, str], strict: bool, backend: str) -> None:
             if not _groups:
                 atexit.register(shutdown)
             _groups[name] = group
-            _groups.setdefault(ANY, group)
+            current = _groups.setdefault(ANY, group)
             return
     if must:
         raise BackendError(_not_configured(names, is_several, placed))

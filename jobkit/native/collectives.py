@@ -2,7 +2,8 @@
 
 In a group of one each returns its input. `x` is of any kind that `jobkit.native.arrays` serves, results are
 of the same kind and element type. `timeout` is in seconds (None: JOBKIT_TIMEOUT_S). `out` receives the result
-in place of new memory; it may be `x` itself where the shapes agree. Of each, `Raises`:
+in place of new memory; it may be `x` itself where the shapes agree. With `wait` off the call returns at once,
+a `jobkit.native.Handle` whose `wait()` returns the result. Of each, `Raises`:
 
     TypeError: `x` is not of a kind or element type that is served, or `out` cannot be written.
     ValueError: a shape, root or `out` does not fit; nothing was sent.
@@ -12,213 +13,389 @@ in place of new memory; it may be `x` itself where the shapes agree. Of each, `R
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from jobkit.errors import complaint
 from jobkit.native import arrays, backends
-from jobkit.native.arrays import Array, Operand
+from jobkit.native.arrays import Array, Operand, Target
 from jobkit.native.group import Group, peer, seconds
+from jobkit.native.handles import issue, ready, started
 
 INT64 = arrays.DTYPES.index("int64")
 MAX_DIMENSIONS = 64  # NumPy's own limit
 OPS = {"sum": 0, "max": 1, "min": 2}  # the codes of src/reduce.h
 
+NOWHERE = Target(cast("Array", None), lambda: None)  # of a rank that gets no result
+
+# The codes of src/call.h, for the quick way.
+ALL_SUM, ALL_MAX, ALL_MIN, SUM_SCATTER, ALL_GATHER, BROADCAST, ALL_TO_ALL, GATHER = 0, 1, 2, 3, 6, 7, 8, 9
+
 
 def all_sum(
-    x: Any, *, group: Group | None = None, timeout: float | None = None, out: Any = None, scale: float = 1.0
+    x: Any,
+    *,
+    group: Group | None = None,
+    timeout: float | None = None,
+    out: Any = None,
+    scale: float = 1.0,
+    wait: bool = True,
 ) -> Any:
     """Return the sum of `x` over all ranks, times `scale`: the shape of `x`, the same bits on every rank.
 
     bool: whether any is true. Integers wrap. float16 and bfloat16 are accumulated in float32, multiplied by
     `scale` there and rounded once. Integers take no `scale` (TypeError).
     """
-    return _all_reduce("sum", x, group, timeout, out, scale)
+    group = group or backends.current or backends.default()
+    if wait and group.quick is not None:
+        result = group.quick(ALL_SUM, x, out, timeout, 0, scale)
+        if result is not NotImplemented:
+            return result
+    return _all_reduce("sum", x, group, timeout, out, wait, scale)
 
 
-def all_max(x: Any, *, group: Group | None = None, timeout: float | None = None, out: Any = None) -> Any:
+def all_max(
+    x: Any,
+    *,
+    group: Group | None = None,
+    timeout: float | None = None,
+    out: Any = None,
+    wait: bool = True,
+) -> Any:
     """Return the maximum of `x` over all ranks: the shape of `x`. NaN wins, +0 is above -0.
 
     bool: whether any is true. Complex: by the real part, then by the imaginary one.
     """
-    return _all_reduce("max", x, group, timeout, out)
+    group = group or backends.current or backends.default()
+    if wait and group.quick is not None:
+        result = group.quick(ALL_MAX, x, out, timeout, 0, 1.0)
+        if result is not NotImplemented:
+            return result
+    return _all_reduce("max", x, group, timeout, out, wait)
 
 
-def all_min(x: Any, *, group: Group | None = None, timeout: float | None = None, out: Any = None) -> Any:
+def all_min(
+    x: Any,
+    *,
+    group: Group | None = None,
+    timeout: float | None = None,
+    out: Any = None,
+    wait: bool = True,
+) -> Any:
     """Return the minimum of `x` over all ranks: the shape of `x`. NaN wins, -0 is below +0.
 
     bool: whether all are true. Complex: by the real part, then by the imaginary one.
     """
-    return _all_reduce("min", x, group, timeout, out)
+    group = group or backends.current or backends.default()
+    if wait and group.quick is not None:
+        result = group.quick(ALL_MIN, x, out, timeout, 0, 1.0)
+        if result is not NotImplemented:
+            return result
+    return _all_reduce("min", x, group, timeout, out, wait)
 
 
-def all_gather(x: Any, *, group: Group | None = None, timeout: float | None = None, out: Any = None) -> Any:
+def all_gather(
+    x: Any,
+    *,
+    group: Group | None = None,
+    timeout: float | None = None,
+    out: Any = None,
+    wait: bool = True,
+) -> Any:
     """Return the arrays of all ranks joined along axis 0, in rank order.
 
     `result[r*n : (r+1)*n]` is rank r's `x` of shape (n, ...); a 0-d `x` gives shape (N,). All shapes are
     equal.
     """
-    group = group or backends.default()
+    name = "all_gather"
+    group = group or backends.current or backends.default()
+    if wait and group.quick is not None:
+        result = group.quick(ALL_GATHER, x, out, timeout, 0, 1.0)
+        if result is not NotImplemented:
+            return result
     if arrays.has_bridge(x):
-        return bridge("all_gather", x, group=group, timeout=timeout, out=out)
+        return bridge(name, x, group=group, timeout=timeout, out=out, wait=wait)
     source = arrays.operand(x)
     if group.core is None:
-        return _alone("all_gather", x, source, out)
-    target = arrays.target("all_gather", source, _joined(source, group.size()), out)
-    with group.turn():
-        group.core.all_gather(source.data, target.data, source.data.size, source.code, seconds(timeout))
-    return target.result()
+        return ready(name, _alone(name, x, source, out), wait)
+    target = arrays.target(name, source, _joined(source, group.size()), out)
+    return issue(
+        name,
+        group,
+        timeout,
+        wait,
+        target.result,
+        group.core.all_gather,
+        source.data,
+        target.data,
+        source.data.size,
+        source.code,
+    )
 
 
 def sum_scatter(
-    x: Any, op: str = "sum", *, group: Group | None = None, timeout: float | None = None, out: Any = None
+    x: Any,
+    op: str = "sum",
+    *,
+    group: Group | None = None,
+    timeout: float | None = None,
+    out: Any = None,
+    scale: float = 1.0,
+    wait: bool = True,
 ) -> Any:
-    """Return this rank's part of the reduction of `x` over all ranks.
+    """Return this rank's part of the reduction of `x` over all ranks, times `scale` as in `all_sum`.
 
     `x` has shape (N*n, ...); rank r gets rows [r*n, (r+1)*n) of the sum, or with `op` of "max" or "min" of
     these.
     """
-    group = group or backends.default()
-    code = _op("sum_scatter", op)
+    name = "sum_scatter"
+    group = group or backends.current or backends.default()
+    code = _op(name, op)
+    if wait and group.quick is not None:
+        result = group.quick(SUM_SCATTER + code, x, out, timeout, 0, scale)
+        if result is not NotImplemented:
+            return result
+    _check_scale(name, x, scale)
     if arrays.has_bridge(x):
-        return bridge("sum_scatter", x, op=op, group=group, timeout=timeout, out=out)
+        options = {} if scale == 1.0 else {"scale": scale}
+        return bridge(name, x, op, group=group, timeout=timeout, out=out, wait=wait, **options)
     source = arrays.operand(x)
     if group.core is None:
-        return _alone("sum_scatter", x, source, out)
-    shape = _part("sum_scatter", source.data.shape, group.size())
-    target = arrays.target("sum_scatter", source, shape, out)
-    with group.turn():
-        group.core.reduce_scatter(
-            code, source.data, target.data, target.data.size, source.code, seconds(timeout)
-        )
-    return target.result()
+        return ready(name, _alone(name, x, source, out, scale), wait)
+    shape = _part(name, source.data.shape, group.size())
+    target = arrays.target(name, source, shape, out)
+    return issue(
+        name,
+        group,
+        timeout,
+        wait,
+        target.result,
+        group.core.reduce_scatter,
+        code,
+        source.data,
+        target.data,
+        target.data.size,
+        source.code,
+        scale=scale,
+    )
 
 
 def broadcast(
-    x: Any, root: int, *, group: Group | None = None, timeout: float | None = None, out: Any = None
+    x: Any,
+    root: int,
+    *,
+    group: Group | None = None,
+    timeout: float | None = None,
+    out: Any = None,
+    wait: bool = True,
 ) -> Any:
     """Return rank `root`'s `x`. On the other ranks `x` gives shape and element type only."""
-    group = group or backends.default()
+    name = "broadcast"
+    group = group or backends.current or backends.default()
+    if wait and group.quick is not None:
+        result = group.quick(BROADCAST, x, out, timeout, root, 1.0)
+        if result is not NotImplemented:
+            return result
     root = peer(group, "root", root)
     if arrays.has_bridge(x):
-        return bridge("broadcast", x, root, group=group, timeout=timeout, out=out)
+        return bridge(name, x, root, group=group, timeout=timeout, out=out, wait=wait)
     source = arrays.operand(x)
     if group.core is None:
-        return _alone("broadcast", x, source, out)
-    target = arrays.target("broadcast", source, source.data.shape, out)
+        return ready(name, _alone(name, x, source, out), wait)
+    target = arrays.target(name, source, source.data.shape, out)
     if group.rank() == root and target.data is not source.data:
         np.copyto(target.data, source.data)
-    with group.turn():
-        group.core.broadcast(target.data, target.data.size, source.code, root, seconds(timeout))
-    return target.result()
+    return issue(
+        name,
+        group,
+        timeout,
+        wait,
+        target.result,
+        group.core.broadcast,
+        target.data,
+        target.data.size,
+        source.code,
+        root,
+    )
 
 
-def all_to_all(x: Any, *, group: Group | None = None, timeout: float | None = None, out: Any = None) -> Any:
+def all_to_all(
+    x: Any,
+    *,
+    group: Group | None = None,
+    timeout: float | None = None,
+    out: Any = None,
+    wait: bool = True,
+) -> Any:
     """Return what every rank has for this one.
 
     `x` has shape (N*n, ...) and its rows [s*n, (s+1)*n) go to rank s; rows [r*n, (r+1)*n) of the result come
     from rank r. The result has the shape of `x`.
     """
-    group = group or backends.default()
+    name = "all_to_all"
+    group = group or backends.current or backends.default()
+    if wait and group.quick is not None:
+        result = group.quick(ALL_TO_ALL, x, out, timeout, 0, 1.0)
+        if result is not NotImplemented:
+            return result
     if arrays.has_bridge(x):
-        return bridge("all_to_all", x, group=group, timeout=timeout, out=out)
+        return bridge(name, x, group=group, timeout=timeout, out=out, wait=wait)
     source = arrays.operand(x)
     if group.core is None:
-        return _alone("all_to_all", x, source, out)
-    _part("all_to_all", source.data.shape, group.size())
-    target = arrays.target("all_to_all", source, source.data.shape, out)
-    per_rank = source.data.size // group.size()
-    with group.turn():
-        group.core.all_to_all(source.data, target.data, per_rank, source.code, seconds(timeout))
-    return target.result()
+        return ready(name, _alone(name, x, source, out), wait)
+    _part(name, source.data.shape, group.size())
+    target = arrays.target(name, source, source.data.shape, out)
+    return issue(
+        name,
+        group,
+        timeout,
+        wait,
+        target.result,
+        group.core.all_to_all,
+        source.data,
+        target.data,
+        source.data.size // group.size(),
+        source.code,
+    )
 
 
 def gather(
-    x: Any, root: int, *, group: Group | None = None, timeout: float | None = None, out: Any = None
+    x: Any,
+    root: int,
+    *,
+    group: Group | None = None,
+    timeout: float | None = None,
+    out: Any = None,
+    wait: bool = True,
 ) -> Any:
     """Return on rank `root` the arrays of all ranks joined along axis 0, in rank order; None on the others.
 
     Shapes are those of `all_gather`. `out` is for rank `root` only.
     """
-    group = group or backends.default()
+    name = "gather"
+    group = group or backends.current or backends.default()
+    if wait and group.quick is not None:
+        result = group.quick(GATHER, x, out, timeout, root, 1.0)
+        if result is not NotImplemented:
+            return result
     root = peer(group, "root", root)
     if arrays.has_bridge(x):
-        return bridge("gather", x, root, group=group, timeout=timeout, out=out)
+        return bridge(name, x, root, group=group, timeout=timeout, out=out, wait=wait)
     source = arrays.operand(x)
     if group.core is None:
-        return _alone("gather", x, source, out)
+        return ready(name, _alone(name, x, source, out), wait)
+    is_root = group.rank() == root
+    target = arrays.target(name, source, _joined(source, group.size()), out) if is_root else NOWHERE
     size = source.data.size
-    if group.rank() != root:
-        with group.turn():
-            group.core.gather(source.data, None, size, source.code, root, seconds(timeout))
-        return None
-    target = arrays.target("gather", source, _joined(source, group.size()), out)
-    with group.turn():
-        group.core.gather(source.data, target.data, size, source.code, root, seconds(timeout))
-    return target.result()
+    return issue(
+        name,
+        group,
+        timeout,
+        wait,
+        target.result,
+        group.core.gather,
+        source.data,
+        target.data,
+        size,
+        source.code,
+        root,
+    )
 
 
 def scatter(
-    x: Any | None, root: int, *, group: Group | None = None, timeout: float | None = None, out: Any = None
+    x: Any | None,
+    root: int,
+    *,
+    group: Group | None = None,
+    timeout: float | None = None,
+    out: Any = None,
+    wait: bool = True,
 ) -> Any:
     """Return this rank's part of rank `root`'s `x`.
 
     Rank `root` passes an array of shape (N*n, ...), the others None; rank r gets rows [r*n, (r+1)*n). The
-    others learn shape and element type from `root`, and get a NumPy array, or one of the library of which
-    they pass any array. If the shape of `x` does not fit, every rank raises ValueError.
+    others learn shape and element type from `root` (which this waits for, with `wait` off too), and get a
+    NumPy array, or one of the library of which they pass any array. If the shape of `x` does not fit, every
+    rank raises ValueError.
     """
-    group = group or backends.default()
+    name = "scatter"
+    group = group or backends.current or backends.default()
     root = peer(group, "root", root)
     if arrays.has_bridge(x):
-        return bridge("scatter", x, root, group=group, timeout=timeout, out=out)
+        return bridge(name, x, root, group=group, timeout=timeout, out=out, wait=wait)
     if group.core is None:
-        return _alone("scatter", x, arrays.operand(x), out)
+        return ready(name, _alone(name, x, arrays.operand(x), out), wait)
     source = arrays.operand(x) if group.rank() == root else None
     shape, code = _agree_on_shape(source, root, group, timeout)
-    part = _part("scatter", shape, group.size())
+    part = _part(name, shape, group.size())
     like = arrays.empty((0,), arrays.DTYPES[code], x) if source is None else source
-    target = arrays.target("scatter", like, part, out)
+    target = arrays.target(name, like, part, out)
     data = None if source is None else source.data
-    with group.turn():
-        group.core.scatter(data, target.data, target.data.size, code, root, seconds(timeout))
-    return target.result()
+    size = target.data.size
+    return issue(
+        name, group, timeout, wait, target.result, group.core.scatter, data, target.data, size, code, root
+    )
 
 
-def barrier(*, group: Group | None = None, timeout: float | None = None) -> None:
-    """Return when every rank of the group has called it."""
-    group = group or backends.default()
-    if group.core is not None:
-        with group.turn():
-            group.core.barrier(seconds(timeout))
+def barrier(*, group: Group | None = None, timeout: float | None = None, wait: bool = True) -> Any:
+    """Return when every rank of the group has called it; with `wait` off at once, a handle on that."""
+    group = group or backends.current or backends.default()
+    if group.core is None:
+        return ready("barrier", None, wait)
+    return issue("barrier", group, timeout, wait, lambda: None, group.core.barrier)
 
 
 def _all_reduce(
-    op: str, x: Any, group: Group | None, timeout: float | None, out: Any = None, scale: float = 1.0
+    op: str,
+    x: Any,
+    group: Group,
+    timeout: float | None,
+    out: Any,
+    wait: bool,
+    scale: float = 1.0,
 ) -> Any:
-    group = group or backends.default()
     name = f"all_{op}"
-    if scale != 1.0 and not arrays.is_floating(arrays.type_name(x)):
-        raise TypeError(complaint(f"{name}: scale", "integers are not scaled", got=scale, expected="1"))
+    _check_scale(name, x, scale)
     if arrays.has_bridge(x):
         options = {} if scale == 1.0 else {"scale": scale}
-        return bridge(name, x, group=group, timeout=timeout, out=out, **options)
+        return bridge(name, x, group=group, timeout=timeout, out=out, wait=wait, **options)
     source = arrays.operand(x)
     if group.core is None:
-        return _alone(name, x, source, out, scale)
+        return ready(name, _alone(name, x, source, out, scale), wait)
     target = arrays.target(name, source, source.data.shape, out)
-    size = source.data.size
-    with group.turn():
-        group.core.all_reduce(OPS[op], source.data, target.data, size, source.code, seconds(timeout), scale)
-    return target.result()
+    if group.batch is not None:
+        return group.batch.add(name, OPS[op], x, source, target, out, scale, timeout, wait)
+    call, size = group.core.all_reduce, source.data.size
+    return issue(
+        name,
+        group,
+        timeout,
+        wait,
+        target.result,
+        call,
+        OPS[op],
+        source.data,
+        target.data,
+        size,
+        source.code,
+        scale=scale,
+    )
 
 
 def bridge(
-    name: str, *args: Any, group: Group, timeout: float | None, out: Any = None, **options: Any
+    name: str,
+    *args: Any,
+    group: Group,
+    timeout: float | None,
+    out: Any = None,
+    wait: bool = True,
+    **options: Any,
 ) -> Any:
     """Return what the operation `name` does with arrays that their own library takes part in.
 
-    MLX's are lazy, as MLX is; tensors that require grad get a gradient.
+    MLX's are lazy, as MLX is: with `wait` off their evaluation begins. Tensors that require grad get a
+    gradient; such an operation is complete when this returns.
 
     Raises:
         TypeError: `out` was given, or there is no gradient of that operation.
@@ -228,12 +405,12 @@ def bridge(
         wrong = "not for arrays that are immutable, or require grad"
         raise TypeError(complaint(f"{name}: out", wrong, expected=f"no out for a {type(x).__name__}"))
     if group.core is None:
-        return x * options["scale"] if "scale" in options else x
+        return started(name, x * options["scale"] if "scale" in options else x, wait)
     function = getattr(importlib.import_module(arrays.bridge_of(x)), name, None)
     if function is None:
         hint = "pass x.detach(), or call it under torch.no_grad()"
         raise TypeError(complaint(name, "no gradient goes through it", got="requires_grad=True", hint=hint))
-    return function(*args, group=group, timeout=timeout, **options)
+    return started(name, function(*args, group=group, timeout=timeout, **options), wait)
 
 
 def _alone(name: str, x: Any, source: Operand, out: Any, scale: float = 1.0) -> Any:
@@ -247,6 +424,11 @@ def _alone(name: str, x: Any, source: Operand, out: Any, scale: float = 1.0) -> 
 
 def _scaled(data: Array, scale: float) -> Array:
     return data if scale == 1.0 else (data * scale).astype(data.dtype)
+
+
+def _check_scale(name: str, x: Any, scale: float) -> None:
+    if scale != 1.0 and not arrays.is_floating(arrays.type_name(x)):
+        raise TypeError(complaint(f"{name}: scale", "integers are not scaled", got=scale, expected="1"))
 
 
 def _op(name: str, op: str) -> int:

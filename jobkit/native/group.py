@@ -12,11 +12,18 @@ from jobkit.errors import complaint
 
 if TYPE_CHECKING:
     from jobkit.native import _core
+    from jobkit.native.coalesce import Batch
 
 
 LARGEST = 2**31 - 1  # of the numbers that a split may be given
 
+Turn = Callable[[], AbstractContextManager[Any]]
+
 _NOBODY_WAITS: AbstractContextManager[Any] = nullcontext()
+
+
+def _no_turns() -> AbstractContextManager[Any]:
+    return _NOBODY_WAITS
 
 
 class Group:
@@ -29,11 +36,24 @@ class Group:
         backend: The name of the backend that formed it, "none" for a group of one.
         core: The engine's group, None in a group of one.
         is_authenticated: Whether its members proved that they belong to the job.
-        turn: Makes the context in which the engine's group is used: who shares it with another thread, as the
-            bridge to MLX does with MLX's streams, puts its own here.
+        quick: The engine's quick way for plain NumPy arrays, which answers NotImplemented to all else; None
+            where operations have to take the long way.
+        quick_message: The same for messages.
     """
 
-    __slots__ = ("__weakref__", "_owner", "_rank", "_size", "backend", "core", "is_authenticated", "turn")
+    __slots__ = (
+        "__weakref__",
+        "_batch",
+        "_owner",
+        "_rank",
+        "_size",
+        "_turn",
+        "backend",
+        "core",
+        "is_authenticated",
+        "quick",
+        "quick_message",
+    )
 
     def __init__(
         self, core: _core.Group | None, *, backend: str = "none", is_authenticated: bool = False
@@ -41,10 +61,12 @@ class Group:
         self.core = core
         self.backend = backend
         self.is_authenticated = is_authenticated or core is None
-        self.turn: Callable[[], AbstractContextManager[Any]] = lambda: _NOBODY_WAITS
+        self._turn: Turn = _no_turns
+        self._batch: Batch | None = None
         self._owner = os.getpid()
         self._rank = 0 if core is None else core.rank
         self._size = 1 if core is None else core.size
+        self._find_quick_way()
 
     def __repr__(self) -> str:
         return f"<jobkit.native.Group {self.backend}: rank {self._rank} of {self._size}>"
@@ -87,6 +109,53 @@ class Group:
         if part.size == 1:
             return Group(None, backend=self.backend)
         return Group(part, backend=self.backend, is_authenticated=self.is_authenticated)
+
+    def coalesce(self) -> Batch:
+        """Return a context for `with` in which small operations wait and then travel as one. Collective.
+
+        Inside, `all_sum`, `all_max` and `all_min` of this group only note what they are to do; their results
+        are filled when the block ends. All that have the same element type, operation and scale are one
+        operation then, apart from large ones. Their inputs may not be changed, and their results not be
+        used, before that. Every rank calls the same operations in the block. Any other operation of the group
+        raises RuntimeError there. If the block raises, nothing is sent.
+        """
+        from jobkit.native.coalesce import Batch  # which needs this module
+
+        return Batch(self)
+
+    @property
+    def batch(self) -> Batch | None:
+        """The block of `coalesce` that the group is in."""
+        return self._batch
+
+    @batch.setter
+    def batch(self, batch: Batch | None) -> None:
+        self._batch = batch
+        self._find_quick_way()
+
+    @property
+    def turn(self) -> Turn:
+        """Makes the context in which the engine's group is used.
+
+        Who shares it with another thread, as the bridge to MLX does with MLX's streams, puts its own here.
+
+        Raises:
+            RuntimeError: The group is in a block of `coalesce`.
+        """
+        if self._batch is not None:
+            expected = "all_sum, all_max or all_min of arrays"
+            raise RuntimeError(complaint("coalesce", "another operation inside the block", expected=expected))
+        return self._turn
+
+    @turn.setter
+    def turn(self, turn: Turn) -> None:
+        self._turn = turn
+        self._find_quick_way()
+
+    def _find_quick_way(self) -> None:
+        is_plain = self.core is not None and self._turn is _no_turns and self._batch is None
+        self.quick = self.core.quick if is_plain and self.core is not None else None
+        self.quick_message = self.core.quick_message if is_plain and self.core is not None else None
 
     def abort(self, reason: str = "aborted by the program") -> None:
         """Fail every operation of this group, on every rank, with `reason`. May be called from any thread."""

@@ -2,7 +2,8 @@
 
 Of each, `Raises`: ValueError in a group of one, for a rank that the group does not have, for itself, or a tag
 below 0; TypeError for a kind or element type that is not served; BackendError when the peer failed, left,
-sends something else, or did not come in time.
+sends something else, or did not come in time. With `wait` off each returns at once, a `jobkit.native.Handle`
+whose `wait()` returns the result.
 """
 
 from __future__ import annotations
@@ -14,23 +15,37 @@ from jobkit.errors import complaint
 from jobkit.native import arrays, backends
 from jobkit.native.arrays import Operand
 from jobkit.native.collectives import bridge
-from jobkit.native.group import Group, connected, peer, seconds
+from jobkit.native.group import Group, connected, peer
+from jobkit.native.handles import issue
+
+SEND, RECV, SENDRECV = 13, 14, 15  # the codes of src/call.h, for the quick way
 
 
-def send(x: Any, dst: int, tag: int = 0, *, group: Group | None = None, timeout: float | None = None) -> Any:
+def send(
+    x: Any,
+    dst: int,
+    tag: int = 0,
+    *,
+    group: Group | None = None,
+    timeout: float | None = None,
+    wait: bool = True,
+) -> Any:
     """Send `x` to rank `dst`, which must call `recv` with its shape and type; return `x`.
 
     Returns when `x` may be changed again, which can be before `dst` has it.
     """
-    group = group or backends.default()
+    group = group or backends.current or backends.default()
+    if wait and group.quick_message is not None:
+        result = group.quick_message(SEND, x, dst, dst, tag, timeout)
+        if result is not NotImplemented:
+            return result
     dst, tag = _other("dst", dst, group), _tag(tag)
     core = connected(group)
-    if arrays.is_mlx(x):
-        return bridge("send", x, dst, tag=tag, group=group, timeout=timeout)
+    if arrays.has_bridge(x):
+        return bridge("send", x, dst, tag=tag, group=group, timeout=timeout, wait=wait)
     source = arrays.operand(x)
-    with group.turn():
-        core.send(source.data, source.data.size, source.code, dst, tag, seconds(timeout))
-    return x
+    size, code = source.data.size, source.code
+    return issue("send", group, timeout, wait, lambda: x, core.send, source.data, size, code, dst, tag)
 
 
 def recv(
@@ -42,6 +57,7 @@ def recv(
     *,
     group: Group | None = None,
     timeout: float | None = None,
+    wait: bool = True,
 ) -> Any:
     """Return an array of `shape` and `dtype` that rank `src` sent.
 
@@ -54,26 +70,37 @@ def recv(
         like: An array of the wanted kind, where `dtype` does not tell it.
         group: None means that of `init()`.
         timeout: Seconds.
+        wait: Whether to return the result, and not a handle on it.
     """
-    group = group or backends.default()
+    group = group or backends.current or backends.default()
     src, tag = _other("src", src, group), _tag(tag)
     shape = _shape(shape)
     if arrays.is_mlx(dtype) or arrays.is_mlx(like):
         connected(group)
-        return bridge("recv", shape, dtype, src, tag=tag, group=group, timeout=timeout)
-    return _receive(arrays.empty(shape, dtype, like), src, tag, group, timeout)
+        return bridge("recv", shape, dtype, src, tag=tag, group=group, timeout=timeout, wait=wait)
+    return _receive(arrays.empty(shape, dtype, like), src, tag, group, timeout, wait)
 
 
 def recv_like(
-    x: Any, src: int, tag: int = 0, *, group: Group | None = None, timeout: float | None = None
+    x: Any,
+    src: int,
+    tag: int = 0,
+    *,
+    group: Group | None = None,
+    timeout: float | None = None,
+    wait: bool = True,
 ) -> Any:
     """Return an array that rank `src` sent, of kind, shape and type of `x`, whose values do not matter."""
-    group = group or backends.default()
+    group = group or backends.current or backends.default()
+    if wait and group.quick_message is not None:
+        result = group.quick_message(RECV, x, src, src, tag, timeout)
+        if result is not NotImplemented:
+            return result
     src, tag = _other("src", src, group), _tag(tag)
-    if arrays.is_mlx(x):
+    if arrays.has_bridge(x):
         connected(group)
-        return bridge("recv_like", x, src, tag=tag, group=group, timeout=timeout)
-    return _receive(_blank(arrays.operand(x)), src, tag, group, timeout)
+        return bridge("recv_like", x, src, tag=tag, group=group, timeout=timeout, wait=wait)
+    return _receive(_blank(arrays.operand(x)), src, tag, group, timeout, wait)
 
 
 def sendrecv(
@@ -85,6 +112,7 @@ def sendrecv(
     like: Any = None,
     group: Group | None = None,
     timeout: float | None = None,
+    wait: bool = True,
 ) -> Any:
     """Send `x` to rank `dst` and return what rank `src` sent, both at once: no order of ranks can block.
 
@@ -96,26 +124,37 @@ def sendrecv(
         like: An array with the kind and shape of the result, of the type of `x`; None: `x` itself.
         group: None means that of `init()`.
         timeout: Seconds.
+        wait: Whether to return the result, and not a handle on it.
     """
-    group = group or backends.default()
+    group = group or backends.current or backends.default()
+    if wait and like is None and group.quick_message is not None:
+        received = group.quick_message(SENDRECV, x, dst, src, tag, timeout)
+        if received is not NotImplemented:
+            return received
     dst, src, tag = _other("dst", dst, group), _other("src", src, group), _tag(tag)
     core = connected(group)
     like = x if like is None else like
     _check_like(like, x)
-    if arrays.is_mlx(x):
-        return bridge("sendrecv", x, dst, src, tag=tag, like=like, group=group, timeout=timeout)
+    if arrays.has_bridge(x):
+        return bridge("sendrecv", x, dst, src, tag=tag, like=like, group=group, timeout=timeout, wait=wait)
     source = arrays.operand(x)
     result = _blank(arrays.operand(like))
-    sent, received, code = source.data, result.data, source.code
-    with group.turn():
-        core.sendrecv(sent, sent.size, dst, received, received.size, src, code, tag, seconds(timeout))
-    return result.finish(result.data)
+    ends = source.data, source.data.size, dst, result.data, result.data.size, src
+
+    def finish() -> Any:
+        return result.finish(result.data)
+
+    return issue("sendrecv", group, timeout, wait, finish, core.sendrecv, *ends, source.code, tag)
 
 
-def _receive(result: Operand, src: int, tag: int, group: Group, timeout: float | None) -> Any:
-    with group.turn():
-        connected(group).recv(result.data, result.data.size, result.code, src, tag, seconds(timeout))
-    return result.finish(result.data)
+def _receive(result: Operand, src: int, tag: int, group: Group, timeout: float | None, wait: bool) -> Any:
+    def finish() -> Any:
+        return result.finish(result.data)
+
+    size, code = result.data.size, result.code
+    return issue(
+        "recv", group, timeout, wait, finish, connected(group).recv, result.data, size, code, src, tag
+    )
 
 
 def _check_like(like: Any, x: Any) -> None:

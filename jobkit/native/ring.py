@@ -116,6 +116,7 @@ def connect(where: Meeting, environ: Mapping[str, str]) -> Group:
         heartbeat_s=chosen.heartbeat_s,
         verbose=chosen.verbose,
         victim_file=environ.get(VICTIM_FILE, ""),
+        checks=chosen.checks,
     )
     return Group(core, backend="ring", is_authenticated=bool(where.token))
 

@@ -12,6 +12,7 @@ TIMEOUT = "JOBKIT_TIMEOUT_S"
 CONNECT_TIMEOUT = "JOBKIT_CONNECT_TIMEOUT_S"
 HEARTBEAT = "JOBKIT_HEARTBEAT_S"
 VERBOSE = "MLX_RING_VERBOSE"
+CHECK = "JOBKIT_CHECK"
 SHORTEST_HEARTBEAT_S = 0.1
 
 
@@ -24,12 +25,14 @@ class Settings:
         connect_timeout_s: Seconds until all ranks must have met.
         heartbeat_s: Seconds between two signs of life, at least 0.1; 0 sends none.
         verbose: Whether the ring reports on stderr what it does.
+        checks: Whether the ranks compare what they are about to call before every collective.
     """
 
     timeout_s: float = 300.0
     connect_timeout_s: float = 300.0
     heartbeat_s: float = 1.0
     verbose: bool = False
+    checks: bool = False
 
 
 def settings(environ: Mapping[str, str]) -> Settings:
@@ -43,6 +46,7 @@ def settings(environ: Mapping[str, str]) -> Settings:
         connect_timeout_s=_seconds(environ, CONNECT_TIMEOUT, Settings.connect_timeout_s),
         heartbeat_s=_heartbeat(environ),
         verbose=environ.get(VERBOSE, "") not in ("", "0"),
+        checks=environ.get(CHECK, "") not in ("", "0"),
     )
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
+import os
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -92,6 +98,50 @@ def run_ranks() -> Callable[..., list[Any]]:
     The first exception is raised; with `check=False` exceptions are results.
     """
     return _run
+
+
+PRELUDE = """
+import os, signal, sys, threading, time
+import numpy as np
+import jobkit.native as dist
+from jobkit.errors import BackendError
+
+world = dist.init(strict=True)
+"""
+
+
+@pytest.fixture
+def run_processes(tmp_path: Path) -> Callable[..., list[str]]:
+    """A function: run a program text as n processes with `world`, `dist`, `np`; their stdout in rank order.
+
+    A process that fails fails the test. Named arguments are environment variables.
+    """
+
+    def run(n: int, source: str, **environ: str) -> list[str]:
+        program = PRELUDE + textwrap.dedent(source)
+        with reserved_ports(n) as ports:
+            hosts = tmp_path / "hosts.json"
+            hosts.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in ports]))
+            ranks = [
+                subprocess.Popen(
+                    [sys.executable, "-c", program],
+                    env=os.environ | environ | {"MLX_HOSTFILE": str(hosts), "MLX_RANK": str(rank)},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+                for rank in range(n)
+            ]
+            try:
+                ends = [rank.communicate(timeout=DEADLINE_S) for rank in ranks]
+            finally:
+                for rank in ranks:
+                    rank.kill()
+        for rank, (_, errors) in zip(ranks, ends, strict=True):
+            assert rank.returncode == 0, errors
+        return [output for output, _ in ends]
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,3 +107,58 @@ def test_a_table_of_one_rank_is_a_group_of_one_and_opens_nothing(tmp_path: Path)
     group = ring.init({"MLX_HOSTFILE": str(path), "MLX_RANK": "0"}, True)
     assert group is not None
     assert (group.size(), group.backend) == (1, "ring")
+
+
+CHECKED = """
+calls = {calls}
+try:
+    calls[world.rank()]()
+except BackendError as error:
+    print(error)
+try:
+    dist.barrier()
+except BackendError:
+    print("failed")
+"""
+
+
+@pytest.mark.parametrize(
+    ("calls", "wrong"),
+    [
+        (
+            "(dist.barrier, lambda: dist.all_sum(np.ones(3)))",
+            "calls differ: rank 0 ({host}) called barrier(), rank 1 ({host}) called "
+            "all_sum(float64, 3 elements)",
+        ),
+        (
+            "(lambda: dist.all_sum(np.ones(3)), lambda: dist.all_sum(np.ones(3), scale=0.5))",
+            "calls differ: rank 0 ({host}) called all_sum(float64, 3 elements), rank 1 ({host}) called "
+            "all_sum(float64, 3 elements), scaled by 0.5",
+        ),
+        (
+            "[lambda: dist.broadcast(np.ones(2**16), world.rank(), wait=False).wait()] * 2",
+            "rank 1 ({host}) called broadcast",
+        ),
+    ],
+    ids=["name", "scale", "root"],
+)
+def test_with_jobkit_check_calls_that_differ_fail_before_anything_of_them_is_sent(
+    run_processes: Any, calls: str, wrong: str
+) -> None:
+    pytest.importorskip("jobkit.native._core")
+    for output in run_processes(2, CHECKED.format(calls=calls), JOBKIT_CHECK="1"):
+        first, last = output.splitlines()
+        assert wrong.format(host=socket.gethostname()) in first
+        assert last == "failed"
+
+
+def test_with_jobkit_check_calls_that_agree_work(run_processes: Any) -> None:
+    pytest.importorskip("jobkit.native._core")
+    program = """
+    part = world.split(0)
+    dist.barrier(group=part)
+    x = np.full(3, world.rank())
+    print(dist.all_sum(x, group=part).tolist(), dist.sendrecv(x, 1 - world.rank(), 1 - world.rank()).tolist())
+    """
+    found = run_processes(2, program, JOBKIT_CHECK="1")
+    assert found == ["[1, 1, 1] [1, 1, 1]\n", "[1, 1, 1] [0, 0, 0]\n"]

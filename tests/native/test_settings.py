@@ -18,13 +18,16 @@ def test_every_variable_is_read() -> None:
         "JOBKIT_CONNECT_TIMEOUT_S": " 20 ",
         "JOBKIT_HEARTBEAT_S": "0",
         "MLX_RING_VERBOSE": "1",
+        "JOBKIT_CHECK": "1",
     }
-    assert settings(environ) == Settings(timeout_s=1.5, connect_timeout_s=20, heartbeat_s=0, verbose=True)
+    expected = Settings(timeout_s=1.5, connect_timeout_s=20, heartbeat_s=0, verbose=True, checks=True)
+    assert settings(environ) == expected
 
 
 @pytest.mark.parametrize("text", ["", "0"])
-def test_the_ring_is_silent_without_a_yes(text: str) -> None:
+def test_the_ring_is_silent_and_checks_nothing_without_a_yes(text: str) -> None:
     assert not settings({"MLX_RING_VERBOSE": text}).verbose
+    assert not settings({"JOBKIT_CHECK": text}).checks
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1s"])

@@ -39,87 +39,127 @@ void release(jobkit_group* group) {
   if (group->references.fetch_sub(1) == 1) delete group;
 }
 
-int rank(const jobkit_group* group) { return group->group->rank(); }
-int size(const jobkit_group* group) { return group->group->size(); }
+int rank(const jobkit_group* group) { return group->lane->group().rank(); }
+int size(const jobkit_group* group) { return group->lane->group().size(); }
+
+// Runs the operation after what was issued before it.
+int run(jobkit_group* group, int dtype, Operation operation, char* error, size_t n_error) {
+  return guarded(error, n_error, [&] {
+    operation.dtype = checked_dtype(dtype);
+    group->lane->run(operation, {});
+  });
+}
 
 int split(jobkit_group* group, int color, int key, jobkit_group** out, char* error, size_t n_error) {
   return guarded(error, n_error, [&] {
-    std::shared_ptr<Group> made = group->group->split(color, key, {});
-    *out = new jobkit_group{std::move(made)};
+    Lane& lane = *group->lane;
+    *out = new jobkit_group{Lane::make(lane.split(color, key, {}), lane.checks())};
   });
 }
 
 int all_reduce(jobkit_group* group, int op, const void* in, void* out, uint64_t count, int dtype,
                double scale, double timeout_s, char* error, size_t n_error) {
   return guarded(error, n_error, [&] {
-    group->group->all_reduce(checked_op(op), in, out, count, checked_dtype(dtype), {timeout_s, {}}, scale);
+    group->lane->run({.call = all_reduce_call(checked_op(op)),
+                      .in = in,
+                      .out = out,
+                      .count = count,
+                      .dtype = checked_dtype(dtype),
+                      .timeout_s = timeout_s,
+                      .scale = scale},
+                     {});
   });
 }
 
 int reduce_scatter(jobkit_group* group, int op, const void* in, void* out, uint64_t count, int dtype,
                    double scale, double timeout_s, char* error, size_t n_error) {
   return guarded(error, n_error, [&] {
-    group->group->reduce_scatter(checked_op(op), in, out, count, checked_dtype(dtype), {timeout_s, {}},
-                                 scale);
+    group->lane->run({.call = reduce_scatter_call(checked_op(op)),
+                      .in = in,
+                      .out = out,
+                      .count = count,
+                      .dtype = checked_dtype(dtype),
+                      .timeout_s = timeout_s,
+                      .scale = scale},
+                     {});
   });
 }
 
 int all_gather(jobkit_group* group, const void* in, void* out, uint64_t count, int dtype, double timeout_s,
                char* error, size_t n_error) {
-  return guarded(error, n_error,
-                 [&] { group->group->all_gather(in, out, count, checked_dtype(dtype), {timeout_s, {}}); });
+  return run(group, dtype,
+             {.call = Call::kAllGather, .in = in, .out = out, .count = count, .timeout_s = timeout_s}, error,
+             n_error);
 }
 
 int broadcast(jobkit_group* group, const void* in, void* out, uint64_t count, int dtype, int root,
               double timeout_s, char* error, size_t n_error) {
-  return guarded(error, n_error, [&] {
-    Dtype type = checked_dtype(dtype);
-    if (root == group->group->rank() && in != out && count > 0) std::memcpy(out, in, count * size_of(type));
-    group->group->broadcast(out, count, type, root, {timeout_s, {}});
-  });
+  return run(
+      group, dtype,
+      {.call = Call::kBroadcast, .in = in, .out = out, .count = count, .peer = root, .timeout_s = timeout_s},
+      error, n_error);
 }
 
 int all_to_all(jobkit_group* group, const void* in, void* out, uint64_t count, int dtype, double timeout_s,
                char* error, size_t n_error) {
-  return guarded(error, n_error,
-                 [&] { group->group->all_to_all(in, out, count, checked_dtype(dtype), {timeout_s, {}}); });
+  return run(group, dtype,
+             {.call = Call::kAllToAll, .in = in, .out = out, .count = count, .timeout_s = timeout_s}, error,
+             n_error);
 }
 
 int gather(jobkit_group* group, const void* in, void* out, uint64_t count, int dtype, int root,
            double timeout_s, char* error, size_t n_error) {
-  return guarded(error, n_error,
-                 [&] { group->group->gather(in, out, count, checked_dtype(dtype), root, {timeout_s, {}}); });
+  return run(
+      group, dtype,
+      {.call = Call::kGather, .in = in, .out = out, .count = count, .peer = root, .timeout_s = timeout_s},
+      error, n_error);
 }
 
 int scatter(jobkit_group* group, const void* in, void* out, uint64_t count, int dtype, int root,
             double timeout_s, char* error, size_t n_error) {
-  return guarded(error, n_error,
-                 [&] { group->group->scatter(in, out, count, checked_dtype(dtype), root, {timeout_s, {}}); });
+  return run(
+      group, dtype,
+      {.call = Call::kScatter, .in = in, .out = out, .count = count, .peer = root, .timeout_s = timeout_s},
+      error, n_error);
 }
 
 int barrier(jobkit_group* group, double timeout_s, char* error, size_t n_error) {
-  return guarded(error, n_error, [&] { group->group->barrier({timeout_s, {}}); });
+  return run(group, 0, {.call = Call::kBarrier, .timeout_s = timeout_s}, error, n_error);
 }
 
 int send(jobkit_group* group, const void* in, uint64_t count, int dtype, int destination, int tag,
          double timeout_s, char* error, size_t n_error) {
-  return guarded(error, n_error, [&] {
-    group->group->send(in, count, checked_dtype(dtype), destination, tag, {timeout_s, {}});
-  });
+  return run(group, dtype,
+             {.call = Call::kSend,
+              .in = in,
+              .count = count,
+              .peer = destination,
+              .tag = tag,
+              .timeout_s = timeout_s},
+             error, n_error);
 }
 
 int recv(jobkit_group* group, void* out, uint64_t count, int dtype, int source, int tag, double timeout_s,
          char* error, size_t n_error) {
-  return guarded(error, n_error,
-                 [&] { group->group->recv(out, count, checked_dtype(dtype), source, tag, {timeout_s, {}}); });
+  return run(
+      group, dtype,
+      {.call = Call::kRecv, .out = out, .count = count, .peer = source, .tag = tag, .timeout_s = timeout_s},
+      error, n_error);
 }
 
 int sendrecv(jobkit_group* group, const void* in, uint64_t n_in, int destination, void* out, uint64_t n_out,
              int source, int dtype, int tag, double timeout_s, char* error, size_t n_error) {
-  return guarded(error, n_error, [&] {
-    group->group->sendrecv(in, n_in, destination, out, n_out, source, checked_dtype(dtype), tag,
-                           {timeout_s, {}});
-  });
+  return run(group, dtype,
+             {.call = Call::kSendrecv,
+              .in = in,
+              .out = out,
+              .count = n_in,
+              .peer = destination,
+              .tag = tag,
+              .timeout_s = timeout_s,
+              .n_received = n_out,
+              .sender = source},
+             error, n_error);
 }
 
 }  // namespace

@@ -1,0 +1,32 @@
+// One operation on a group as data, so that another thread can run it.
+#pragma once
+
+#include <cstdint>
+
+#include "group.h"
+
+namespace jobkit {
+
+struct Operation {
+  Call call = Call::kBarrier;
+  const void* in = nullptr;
+  void* out = nullptr;
+  uint64_t count = 0;  // as the method of Group counts it; sendrecv: of what is sent
+  Dtype dtype = Dtype::kUint8;
+  int peer = 0;  // the root; send, recv: the other one; sendrecv: who receives
+  int tag = 0;
+  double timeout_s = -1;
+  double scale = 1.0;
+  // sendrecv: of what is received.
+  uint64_t n_received = 0;
+  int sender = kNobody;
+};
+
+// Calls the method of Group. broadcast takes its `in` on the root, where `out` may be the same.
+void run(Group& group, const Operation& operation, const InterruptCheck& interrupted);
+
+// Compares what all ranks are about to call, before anything of it is sent, and throws on all of them where
+// they differ. Collective; messages between two ranks pass unchecked.
+void agree(Group& group, const Operation& operation, const InterruptCheck& interrupted);
+
+}  // namespace jobkit
