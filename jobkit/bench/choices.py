@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from jobkit.bench import units
 from jobkit.bench.cases import FORMS, ITEM_SIZES, OPERATIONS
-from jobkit.bench.contenders import TRANSPORTS
+from jobkit.bench.contenders import TCP, TRANSPORTS
 from jobkit.bench.measure import Effort
 from jobkit.bench.places import CONGESTION
 from jobkit.errors import SpecError, complaint
@@ -35,7 +35,7 @@ class Choices:
     against: tuple[str, ...] = ()
     mpi_pythons: tuple[str, ...] = ()
     defaults: bool = False
-    transport: str = "auto"
+    transport: str = "shm"
     congestion: str = "system"
     namespaces: bool = False
     effort: Effort = field(default_factory=Effort)
@@ -98,9 +98,9 @@ def choices(args: object) -> Choices:
     get = vars(args).get
     transport = one_of("--transport", str(get("transport")), TRANSPORTS)
     namespaces = bool(get("namespaces"))
-    if namespaces and transport == "shm":
+    if namespaces and transport != TCP:
         hint = "between two networks there is no shared memory: --transport tcp"
-        raise SpecError(complaint("--namespaces", "contradicts --transport shm", hint=hint))
+        raise SpecError(complaint("--namespaces", "not for shared memory", hint=hint))
     effort = Effort(
         int(positive("--rounds", get("rounds") or 0)),
         positive("--seconds", get("seconds") or 0),
@@ -115,7 +115,7 @@ def choices(args: object) -> Choices:
         against=tuple(word for word in str(get("against")).split(",") if word),
         mpi_pythons=tuple(word for word in str(get("mpi_python")).split(",") if word),
         defaults=bool(get("defaults")),
-        transport="tcp" if namespaces else transport,
+        transport=transport,
         congestion=one_of("--congestion", str(get("congestion")), CONGESTION),
         namespaces=namespaces,
         effort=effort,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobkit import __version__
+from jobkit.bench import mpiexec
 from jobkit.bench.contenders import Contender
 from jobkit.bench.places import Place
 from jobkit.env import layer, names, ports
@@ -85,7 +85,7 @@ def starts(
     base = {**scrub(environ), **_quiet(), **contender.environ}
     where = [places[rank * len(places) // size] for rank in range(size)]
     if contender.mpiexec:
-        return [_by_mpiexec(contender, size, program, base, where)]
+        return [_by_mpiexec(contender, program, base, where, folder)]
     met = _meeting(size, folder, held, where)
     each = (_rank(rank, size, where, held) for rank in range(size))
     return [
@@ -100,9 +100,14 @@ def _quiet() -> dict[str, str]:
 
 
 def _by_mpiexec(
-    contender: Contender, size: int, program: tuple[str, ...], base: dict[str, str], where: list[Place]
+    contender: Contender, program: tuple[str, ...], base: dict[str, str], where: list[Place], folder: Path
 ) -> Start:
-    return Start((*where[0].enter, *contender.mpiexec, "-n", str(size), *program), base)
+    agent = folder / mpiexec.AGENT
+    agent.write_text(mpiexec.agent_script(where[-1]))
+    agent.chmod(0o700)
+    variables = mpiexec.environ(contender.mpi, where[0], tcp=contender.tcp)
+    words = mpiexec.command(contender.mpiexec, contender.mpi, where, program, agent, tcp=contender.tcp)
+    return Start(words, {**base, **variables})
 
 
 def _meeting(size: int, folder: Path, held: Held, where: list[Place]) -> dict[str, str]:
@@ -122,10 +127,10 @@ def _meeting(size: int, folder: Path, held: Held, where: list[Place]) -> dict[st
 
 def _report(rank: int, place: Place, held: Held) -> Report:
     port = held.reservations[rank][0].port
-    host = os.uname().nodename
-    ring_ports = ((port,),)
-    addresses = (place.address,)
-    return Report(rank, host, place.node, addresses, __version__, "", "", 0, False, ring_ports, port, 0, 0, 0)
+    address, ring_ports = (place.address,), ((port,),)
+    return Report(
+        rank, place.host, place.node, address, __version__, "", "", 0, False, ring_ports, port, 0, 0, 0
+    )
 
 
 def _rank(rank: int, size: int, where: list[Place], held: Held) -> dict[str, str]:

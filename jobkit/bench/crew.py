@@ -26,7 +26,7 @@ Reply = dict[str, Any]
 
 _POLL_S = 0.2  # between two looks at processes that have not said anything yet
 _PATIENCE_S = 3.0  # for the other ranks to say what they have to, once one has failed
-_LAST_LINES = 4
+_LAST_LINES = 8
 
 
 class CrewError(Exception):

@@ -14,7 +14,8 @@ from jobkit.errors import LaunchError, SpecError, complaint
 SYSTEM = "system"
 CONGESTION = ("reno", "cubic", "bbr", SYSTEM)
 _CONTROL = "/proc/sys/net/ipv4/tcp_congestion_control"
-_DEVICE = "jkbench"
+_IPV6 = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
+_DEVICE, _HOST = "jkbench", "jobkit-bench"
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,20 @@ class Place:
         interface: Which has that address.
         holder: The process that keeps the namespace; 0 for this process's own.
         node: Boot id and network namespace.
+        host: The name of the host there.
     """
 
     address: str = "127.0.0.1"
     interface: str = "lo"
     holder: int = 0
     node: str = ""
+    host: str = os.uname().nodename
 
     @property
     def enter(self) -> tuple[str, ...]:
         """Words to put before a command that is to run there."""
-        return ("nsenter", f"--net=/proc/{self.holder}/ns/net", "--") if self.holder else ()
+        spaces = (f"--{kind}=/proc/{self.holder}/ns/{kind}" for kind in ("net", "uts"))
+        return ("nsenter", *spaces, "--") if self.holder else ()
 
 
 HERE = Place(node=identity.node_identity())
@@ -63,7 +67,7 @@ def places(congestion: str, *, two: bool) -> Iterator[tuple[Place, ...]]:
         hint = f"--congestion {SYSTEM} measures each library as it comes"
         raise SpecError(complaint(wanted, "network namespaces are made by root only", hint=hint))
     with ExitStack() as stack:
-        holders = [stack.enter_context(_namespace(congestion)) for _ in range(1 + two)]
+        holders = [stack.enter_context(_namespace(congestion, f"{_HOST}-{n}")) for n in range(1 + two)]
         if two:
             _connect(*holders)
         yield tuple(_place(holder, number, cabled=two) for number, holder in enumerate(holders))
@@ -71,18 +75,24 @@ def places(congestion: str, *, two: bool) -> Iterator[tuple[Place, ...]]:
 
 def _place(holder: int, number: int, *, cabled: bool) -> Place:
     node = f"{HERE.node.partition(':')[0]}:{os.stat(f'/proc/{holder}/ns/net').st_ino}"  # noqa: PTH116
+    host = f"{_HOST}-{number}"
     if not cabled:
-        return Place(holder=holder, node=node)
-    return Place(f"10.99.0.{number + 1}", _DEVICE, holder, node)
+        return Place(holder=holder, node=node, host=host)
+    return Place(f"10.99.0.{number + 1}", _DEVICE, holder, node, host)
 
 
 @contextmanager
-def _namespace(congestion: str) -> Iterator[int]:
-    """Hold a namespace by a process that ends with this one: `cat`, whose standard input we keep open."""
-    control = "" if congestion == SYSTEM else f"echo {congestion} > {_CONTROL} || exit 1; "
-    script = f"ip link set lo up && {control} echo ready; exec cat > /dev/null"
+def _namespace(congestion: str, host: str) -> Iterator[int]:
+    """Hold a namespace by a process that ends with this one: `cat`, whose standard input we keep open.
+
+    It has a host's name of its own, since Open MPI tells hosts by these, and no IPv6: an address of the cable
+    would be of no use for its first second, and libfabric tries it.
+    """
+    steps = [f"hostname {host}", "ip link set lo up", f"{{ test ! -e {_IPV6} || echo 1 > {_IPV6}; }}"]
+    steps += [] if congestion == SYSTEM else [f"echo {congestion} > {_CONTROL}"]
+    script = f"{' && '.join(steps)} && echo ready && exec cat > /dev/null"
     holder = subprocess.Popen(
-        ["unshare", "--net", "sh", "-c", script],
+        ["unshare", "--net", "--uts", "sh", "-c", script],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -37,35 +37,42 @@ class Session:
                 yield from measure(crews, limit, what, chosen.effort, self._say)
                 self.failed |= not any(c.contender.name == OURS and not c.failure for c in crews)
 
+    def contenders(self) -> list[Contender]:
+        """Return who is to take part, jobkit first."""
+        chosen = self._choices
+        others = contenders.peers(chosen.against, chosen.transport, chosen.mpi_pythons)
+        if chosen.congestion == SYSTEM:
+            untouched = {one.name: one for one in contenders.as_they_come(others)}
+            others = [untouched.get(one.name, one) for one in others]
+        elif chosen.defaults:
+            others += contenders.again(others)
+        return [contenders.ours(chosen.transport), *others]
+
     @contextmanager
-    def crews(self, size: int, *, init: bool = True) -> Iterator[tuple[list[Crew], Crew | None]]:
+    def crews(self, size: int) -> Iterator[tuple[list[Crew], Crew | None]]:
         """Start everybody with `size` ranks: those who came, and the limit if it did."""
         chosen = self._choices
-        everybody = [
-            contenders.ours(chosen.transport),
-            *contenders.peers(chosen.against, chosen.transport, chosen.mpi_pythons, defaults=chosen.defaults),
-        ]
         with ExitStack() as stack:
             where = stack.enter_context(places(chosen.congestion, two=chosen.namespaces))
+            everybody = self.contenders()
             untouched = where
-            if chosen.defaults:
+            if any(one.is_default for one in everybody) and chosen.congestion != SYSTEM:
                 untouched = stack.enter_context(places(SYSTEM, two=chosen.namespaces))
             came = []
             for one in everybody:
-                came += self._came(stack, one, size, untouched if one.is_default else where, init)
-            limits = self._came(stack, contenders.limit(chosen.transport), size, where, init)
+                came += self._came(stack, one, size, untouched if one.is_default else where)
+            limits = self._came(stack, contenders.limit(chosen.transport), size, where)
             yield came, next(iter(limits), None)
 
     def _came(
-        self, stack: ExitStack, contender: Contender, size: int, where: tuple[Place, ...], init: bool
+        self, stack: ExitStack, contender: Contender, size: int, where: tuple[Place, ...]
     ) -> list[Crew]:
         """Return the contender's living ranks, or nothing where they did not come: that is reported."""
         crew = stack.enter_context(Crew(contender, size))
         deadline_s = self._choices.effort.deadline_s
         try:
             crew.start(where, os.environ, deadline_s)
-            if init:
-                crew.init(deadline_s)
+            crew.init(deadline_s)
         except CrewError as error:
             self.failed |= contender.name == OURS
             self._say(f"{contender.name}: does not take part: {error}")

@@ -25,7 +25,7 @@ _OPTIONS = (
     ("--against", "PEERS", "", "other libraries: mlx, mpi, gloo, or FILE.py for one of your own; several "
      "with commas"),
     ("--mpi-python", "P", "", "interpreters that have mpi4py, for mpi; several with commas (this one)"),
-    ("--transport", "T", "auto", "auto, shm or tcp, for all that have a choice"),
+    ("--transport", "T", "shm", "shm (shared memory) or tcp, for those that have a choice"),
     ("--congestion", "C", "system", "reno, cubic or bbr for all, in a network namespace (root only); "
      "system: each library as it comes"),
     ("--rounds", "K", 5, "turns of each contender at each size"),
@@ -34,8 +34,8 @@ _OPTIONS = (
     ("--plot", "FILE", "", "draw latency and bandwidth over size (.png or .svg)"),
 )  # fmt: skip
 _SWITCHES = (
-    ("--defaults", "run each peer once more with the settings that it comes with"),
-    ("--namespaces", "put each half of the ranks into a network namespace of its own (root only)"),
+    ("--defaults", "with --congestion: let each peer take part once more as it comes"),
+    ("--namespaces", "put each half of the ranks into a network namespace of its own (root, tcp)"),
     ("--json", "print a line of JSON for each result"),
     ("--markdown", "print tables for documents"),
 )

@@ -50,7 +50,7 @@ def crew() -> Iterator[Callable[..., Crew]]:
     made: list[Crew] = []
 
     def start(contender: Contender | None = None, size: int = 2, deadline_s: float = DEADLINE_S) -> Crew:
-        one = Crew(contender or contenders.ours("auto"), size)
+        one = Crew(contender or contenders.ours("shm"), size)
         made.append(one)
         one.start((HERE,), dict(__import__("os").environ), deadline_s)
         one.init(deadline_s)

@@ -40,10 +40,6 @@ def test_lists_are_read() -> None:
     assert (found.against, found.mpi_pythons) == (("mlx", "mpi"), ("/a", "/b"))
 
 
-def test_two_namespaces_mean_tcp() -> None:
-    assert chosen("--namespaces").transport == "tcp"
-
-
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -57,7 +53,7 @@ def test_two_namespaces_mean_tcp() -> None:
         (("--rounds", "0"), "--rounds: not a number above 0"),
         (("--seconds", "nan"), "--seconds: not a number above 0"),
         (("--deadline", "-1"), "--deadline: not a number above 0"),
-        (("--namespaces", "--transport", "shm"), "no shared memory"),
+        (("--namespaces",), "no shared memory"),
     ],
 )
 def test_what_cannot_be_used_is_a_complaint(words: tuple[str, ...], told: str) -> None:

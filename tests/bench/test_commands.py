@@ -8,7 +8,7 @@ from jobkit.bench.contenders import Contender
 from jobkit.bench.places import Place
 from jobkit.native import gangfile, hostfile
 
-TWO = (Place("10.0.0.1", "eth1", 11, "b:1"), Place("10.0.0.2", "eth1", 12, "b:2"))
+TWO = (Place("10.0.0.1", "eth1", 11, "b:1", "h1"), Place("10.0.0.2", "eth1", 12, "b:2", "h2"))
 
 
 def starts(
@@ -24,7 +24,7 @@ def starts(
 
 
 def test_ranks_find_each_other_through_the_files_of_the_shim_and_of_mlx(tmp_path: Path) -> None:
-    found = starts(contenders.ours("auto"), tmp_path)
+    found = starts(contenders.ours("shm"), tmp_path)
 
     gang = gangfile.read(found[0].environ["JOBKIT_GANG_FILE"])
     table = hostfile.read(found[3].environ["MLX_HOSTFILE"], rank=3, size=4)
@@ -35,7 +35,7 @@ def test_ranks_find_each_other_through_the_files_of_the_shim_and_of_mlx(tmp_path
 
 
 def test_a_launcher_around_the_measurement_is_not_seen_by_the_ranks(tmp_path: Path) -> None:
-    found = starts(contenders.ours("auto"), tmp_path)
+    found = starts(contenders.ours("shm"), tmp_path)
 
     assert "OMPI_X" not in found[0].environ
     assert found[2].environ["RANK"] == "2"
@@ -53,11 +53,11 @@ def test_a_half_of_the_ranks_runs_in_each_of_two_namespaces(tmp_path: Path) -> N
 
 
 def test_an_mpi_library_has_its_launcher_start_them(tmp_path: Path) -> None:
-    contender = Contender("mpich", "mpi", "/m/python", {"A": "1"}, ("/m/mpiexec", "-x"))
+    contender = Contender("mpich", "mpi", "/m/python", {"A": "1"}, "/m/mpiexec", "mpich")
 
     (start,) = starts(contender, tmp_path)
 
-    assert start.command[:5] == ("/m/mpiexec", "-x", "-n", "4", "/m/python")
+    assert start.command[:4] == ("/m/mpiexec", "-n", "4", "/m/python")
     assert start.environ["A"] == "1"
     assert "MLX_RANK" not in start.environ
 

@@ -34,49 +34,37 @@ def names(found: list[contenders.Contender]) -> list[str]:
 def test_an_mpi_library_is_named_by_its_launcher_and_mpich_comes_in_both_thread_levels(
     open_mpi: str, mpich: str
 ) -> None:
-    found = contenders.peers(["mpi", "gloo"], "auto", [open_mpi, mpich], defaults=False)
+    found = contenders.peers(["mpi", "gloo"], "shm", [open_mpi, mpich])
 
     assert names(found) == ["openmpi", "mpich", "mpich-serialized", "gloo"]
-    assert found[0].mpiexec[0] == open_mpi.replace("python", "mpiexec")
+    assert found[0].mpiexec == open_mpi.replace("python", "mpiexec")
     assert "JOBKIT_BENCH_THREAD_LEVEL" in found[2].environ
 
 
-def test_peers_with_their_default_settings_take_part_beside(open_mpi: str, mpich: str) -> None:
-    found = contenders.peers(["mlx", "mpi"], "tcp", [open_mpi, mpich], defaults=True)
-    untouched = [one for one in found if one.is_default]
+def test_peers_as_they_come_are_all_but_the_tuned_ones(mpich: str) -> None:
+    found = contenders.peers(["mlx", "mpi"], "tcp", [mpich])
 
-    assert names(untouched) == ["mlx-default", "openmpi-default", "mpich-default"]
-    assert not any("tcp" in word for one in untouched for word in (*one.mpiexec, *one.environ.values()))
+    assert names(contenders.as_they_come(found)) == ["mlx", "mpich"]
+    assert names(contenders.again(found)) == ["mlx-default", "mpich-default"]
+    assert all(one.is_default for one in contenders.again(found))
+    assert not any(one.is_default for one in found)
 
 
-def test_tcp_is_forced_upon_those_that_have_a_choice(open_mpi: str, mpich: str) -> None:
-    mpi, hydra, lowered = contenders.peers(["mpi"], "tcp", [open_mpi, mpich], defaults=False)
-
-    assert "self,tcp" in mpi.mpiexec
-    assert hydra.environ["FI_PROVIDER"] == lowered.environ["FI_PROVIDER"] == "tcp"
+def test_tcp_is_for_those_that_have_a_choice(open_mpi: str) -> None:
+    assert [one.tcp for one in contenders.peers(["mpi"], "tcp", [open_mpi])] == [True]
     assert contenders.ours("tcp").environ == {"JOBKIT_SHM": "0"}
-    assert contenders.ours("auto").environ == {}
+    assert contenders.ours("shm").environ == {}
 
 
 def test_the_limit_is_that_of_the_transport() -> None:
     assert (contenders.limit("tcp").library, contenders.limit("tcp").size) == ("exchange", 2)
-    assert (contenders.limit("auto").library, contenders.limit("shm").size) == ("memcpy", 1)
-
-
-def test_a_launcher_that_is_not_there_is_found_out_at_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-
-    assert contenders.peers(["mpi"], "auto", [str(tmp_path / "python")], defaults=False)[0].mpiexec == (
-        "mpiexec",
-    )
+    assert (contenders.limit("shm").library, contenders.limit("shm").size) == ("memcpy", 1)
 
 
 def test_a_file_is_a_contender_too(tmp_path: Path) -> None:
     (tmp_path / "mine.py").touch()
 
-    (found,) = contenders.peers([str(tmp_path / "mine.py")], "auto", [], defaults=False)
+    (found,) = contenders.peers([str(tmp_path / "mine.py")], "shm", [])
 
     assert (found.name, found.library) == ("mine", str(tmp_path / "mine.py"))
 
@@ -86,4 +74,4 @@ def test_a_file_is_a_contender_too(tmp_path: Path) -> None:
 )
 def test_an_unknown_peer_is_a_complaint(name: str, told: str) -> None:
     with pytest.raises(SpecError, match=told):
-        contenders.peers([name], "auto", [], defaults=False)
+        contenders.peers([name], "shm", [])

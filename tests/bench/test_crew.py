@@ -135,7 +135,7 @@ def test_a_library_that_is_missing_says_so(fake: Fake) -> None:
     [
         (Contender("a", "native", "/no/such/python"), "No such file"),
         (Contender("b", "native", "/bin/false"), "did not answer|ended with status|came before"),
-        (Contender("c", "mpi", sys.executable, mpiexec=("/bin/false",)), "ended with status 1"),
+        (Contender("c", "mpi", sys.executable, mpiexec="/bin/false"), "ended with status 1"),
     ],
 )
 def test_what_cannot_be_started_says_so(contender: Contender, told: str) -> None:

@@ -42,7 +42,7 @@ def test_every_contender_has_its_turns_and_one_that_dies_is_left_out(crew: Start
 
 
 def test_the_limit_is_measured_beside_large_cases_only(crew: Start) -> None:
-    limit = crew(contenders.limit("auto"))
+    limit = crew(contenders.limit("shm"))
     what = cases(["all_gather"], 2, [64, 1 << 16], ["int32"], ["out"])
 
     small, large = measure([crew()], limit, what, QUICK, print)

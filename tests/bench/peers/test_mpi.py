@@ -13,7 +13,7 @@ from jobkit.bench.contenders import Contender
 from jobkit.bench.crew import Crew, NotServed
 
 PYTHONS = [path for path in os.environ.get("JOBKIT_TEST_MPI_PYTHONS", "").split(",") if path]
-CONTENDERS = contenders.peers(["mpi"], "auto", PYTHONS, defaults=False) if PYTHONS else []
+CONTENDERS = contenders.peers(["mpi"], "shm", PYTHONS) if PYTHONS else []
 
 
 @pytest.mark.skipif(not PYTHONS, reason="JOBKIT_TEST_MPI_PYTHONS names no interpreter with mpi4py")
