@@ -38,6 +38,7 @@ class Result:
         case: What.
         form: The form in which it was called.
         time_s: A call: median over the rounds of the slowest rank's mean.
+        best_s: The same in the best of the rounds: what a machine that is busy otherwise still shows.
         p50_s, p99_s: Of calls timed one by one, on the slowest rank; medians over the rounds.
         cpu_s: Processor time of a call, all threads of the most loaded rank; median over the rounds.
         wrong: Elements that were not as expected, on all ranks in all rounds.
@@ -50,6 +51,7 @@ class Result:
     case: Case
     form: str
     time_s: float
+    best_s: float
     p50_s: float
     p99_s: float
     cpu_s: float
@@ -138,6 +140,7 @@ class Turns:
             case=self._case,
             form=str(first["form"]),
             time_s=self._median("seconds"),
+            best_s=min(_slowest(replies, "seconds") for replies in self.replies),
             p50_s=self._median("p50"),
             p99_s=self._median("p99"),
             cpu_s=self._median("cpu"),

@@ -11,8 +11,8 @@ from jobkit.bench.units import gigabytes, microseconds, size
 from jobkit.bench.verdict import Verdict, worst
 
 COLUMNS = (
-    "BYTES", "COUNT", "DTYPE", "OP", "RANKS", "WHO", "FORM", "TIME us", "P50 us", "P99 us",
-    "ALGBW GB/s", "BUSBW GB/s", "WRONG", "CPU us", "OF LIMIT",
+    "BYTES", "COUNT", "DTYPE", "OP", "RANKS", "WHO", "FORM", "TIME us", "BEST us", "P50 us",
+    "P99 us", "ALGBW GB/s", "BUSBW GB/s", "WRONG", "CPU us", "OF LIMIT",
 )  # fmt: skip
 VERDICT = (
     "BYTES", "DTYPE", "OP", "RANKS", "OURS us", "BEST PEER", "PEER us", "RATIO", "DEFAULT PEER", "PEER us",
@@ -23,7 +23,7 @@ def row(result: Result) -> tuple[str, ...]:
     """Return a result as cells under COLUMNS."""
     case = result.case
     what = (size(case.n_bytes), str(case.count), case.dtype, case.op, str(case.size))
-    times = (microseconds(t) for t in (result.time_s, result.p50_s, result.p99_s))
+    times = (microseconds(t) for t in (result.time_s, result.best_s, result.p50_s, result.p99_s))
     rates = (gigabytes(rate) for rate in (result.algbw, result.busbw))
     of_limit = "" if result.of_limit is None else f"{result.of_limit:.0%}"
     cost = (str(result.wrong), microseconds(result.cpu_s), of_limit)

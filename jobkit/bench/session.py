@@ -6,14 +6,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from jobkit.bench import contenders
+from jobkit.bench import contenders, moments
 from jobkit.bench.cases import cases
 from jobkit.bench.choices import Choices
 from jobkit.bench.contenders import OURS, Contender
 from jobkit.bench.crew import Crew, CrewError
 from jobkit.bench.measure import Result, measure
+from jobkit.bench.moments import Moment
 from jobkit.bench.places import SYSTEM, Place, places
 
+_SMALL = 8  # bytes: where the overhead is of weight
 Say = Callable[[str], None]
 
 
@@ -36,6 +38,32 @@ class Session:
                 what = cases(chosen.ops, size, chosen.sizes, chosen.dtypes, chosen.forms)
                 yield from measure(crews, limit, what, chosen.effort, self._say)
                 self.failed |= not any(c.contender.name == OURS and not c.failure for c in crews)
+
+    def moments(self, *, idle_s: float) -> Iterator[Moment]:
+        """Measure how each contender forms its group; with `idle_s`, what a rank costs that waits so long."""
+        chosen = self._choices
+        for size in chosen.ranks:
+            with places(chosen.congestion, two=chosen.namespaces) as where:
+                for one in self.contenders():
+                    with Crew(one, size) as crew:
+                        yield from self._moment(crew, where, idle_s)
+
+    def _moment(self, crew: Crew, where: tuple[Place, ...], idle_s: float) -> Iterator[Moment]:
+        deadline_s = self._choices.effort.deadline_s
+        try:
+            crew.start(where, os.environ, deadline_s)
+            formed = moments.forming(crew, deadline_s)
+            yield moments.waiting(crew, idle_s, deadline_s) if idle_s else formed
+        except CrewError as error:
+            self._absent(crew.contender, error)
+
+    def overhead(self) -> Iterator[Moment]:
+        """Measure what Python adds to a call of ours."""
+        chosen = self._choices
+        for size in chosen.ranks:
+            with places(chosen.congestion, two=chosen.namespaces) as where, ExitStack() as stack:
+                for crew in self._came(stack, contenders.ours(chosen.transport), size, where):
+                    yield moments.overhead(crew, _SMALL, chosen.effort.deadline_s)
 
     def contenders(self) -> list[Contender]:
         """Return who is to take part, jobkit first."""
@@ -74,8 +102,11 @@ class Session:
             crew.start(where, os.environ, deadline_s)
             crew.init(deadline_s)
         except CrewError as error:
-            self.failed |= contender.name == OURS
-            self._say(f"{contender.name}: does not take part: {error}")
+            self._absent(contender, error)
             return []
         self._say(f"{contender.name}: {crew.version}, {crew.size} rank{'s' * (crew.size > 1)}")
         return [crew]
+
+    def _absent(self, contender: Contender, error: CrewError) -> None:
+        self.failed |= contender.name == OURS
+        self._say(f"{contender.name}: does not take part: {error}")

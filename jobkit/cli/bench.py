@@ -7,12 +7,14 @@ exits with 1 if a result was wrong or jobkit itself failed.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from jobkit.errors import Exit
 
 if TYPE_CHECKING:
     from jobkit.bench.measure import Result
+    from jobkit.bench.session import Session
 
 HELP = "measure collectives, side by side with other libraries"
 
@@ -31,9 +33,12 @@ _OPTIONS = (
     ("--rounds", "K", 5, "turns of each contender at each size"),
     ("--seconds", "S", 0.1, "timed calls of one turn"),
     ("--deadline", "S", 120.0, "seconds until a contender that does not answer is ended"),
+    ("--idle", "S", 0.0, "measure instead what a rank costs that waits S seconds for another one"),
     ("--plot", "FILE", "", "draw latency and bandwidth over size (.png or .svg)"),
 )  # fmt: skip
 _SWITCHES = (
+    ("--init", "measure instead how long forming the group takes, and the memory of a rank"),
+    ("--overhead", "measure instead what Python adds to jobkit's own call of 8 bytes (needs a C compiler)"),
     ("--defaults", "with --congestion: let each peer take part once more as it comes"),
     ("--namespaces", "put each half of the ranks into a network namespace of its own (root, tcp)"),
     ("--json", "print a line of JSON for each result"),
@@ -68,11 +73,11 @@ def run(args: argparse.Namespace) -> int:
     session = Session(choices(args), talk.say)
     if args.plot:
         plot.check(args.plot)
-    rows = []
     with terminable():
-        for row in session.results():
-            rows.append(row)
-            _progress(row, args.json)
+        if args.init or args.idle or args.overhead:
+            _moments(session, args)
+            return Exit.FINDING if session.failed else Exit.OK
+        rows = list(_measured(session, args))
     _print(rows, args)
     if args.plot:
         plot.draw(rows, args.plot)
@@ -80,18 +85,41 @@ def run(args: argparse.Namespace) -> int:
     return Exit.FINDING if is_wrong or session.failed else Exit.OK
 
 
-def _progress(row: list[Result], as_json: bool) -> None:
-    """Tell what one case has given."""
-    import json
-
+def _measured(session: Session, args: argparse.Namespace) -> Iterator[list[Result]]:
+    """Yield what each case gives, and tell it."""
     from jobkit.bench import report
     from jobkit.cli import talk
 
-    if as_json:
-        for result in row:
-            print(json.dumps(report.as_json(result)), flush=True)
-    elif row:
-        talk.say(report.line(row))
+    for row in session.results():
+        if args.json:
+            _print_lines(report.as_json(result) for result in row)
+        elif row:
+            talk.say(report.line(row))
+        yield row
+
+
+def _moments(session: Session, args: argparse.Namespace) -> None:
+    from jobkit.bench import moments, report
+    from jobkit.cli import tables
+
+    found = session.overhead() if args.overhead else session.moments(idle_s=args.idle)
+    if args.json:
+        _print_lines(moments.as_json(moment) for moment in found)
+        return
+    cells = [moments.columns(moment) for moment in found]
+    if cells:
+        columns, rows = tuple(cells[0]), [tuple(each.values()) for each in cells]
+        if args.markdown:
+            print("\n".join(report.markdown(columns, rows)))
+        else:
+            tables.print_table(columns, rows)
+
+
+def _print_lines(values: Iterable[object]) -> None:
+    import json
+
+    for value in values:
+        print(json.dumps(value), flush=True)
 
 
 def _print(rows: list[list[Result]], args: argparse.Namespace) -> None:
@@ -101,8 +129,7 @@ def _print(rows: list[list[Result]], args: argparse.Namespace) -> None:
 
     found = verdicts(rows)
     if args.markdown:
-        for line in report.document(rows):
-            print(line)
+        print("\n".join(report.document(rows)))
     elif not args.json:
         tables.print_table(report.COLUMNS, [report.row(result) for row in rows for result in row])
         if any(verdict.best for verdict in found):

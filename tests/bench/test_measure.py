@@ -67,7 +67,7 @@ def test_a_case_that_a_contender_does_not_serve_is_without_it(crew: Start, fake:
 
 def test_rates_follow_from_bytes_and_time() -> None:
     result = Result(
-        "a", "a 1", case("all_sum", 4, 4096, "float32", "out"), "out", 1e-6, 0, 0, 0, 0, limit=12.288e9
+        "a", "a 1", case("all_sum", 4, 4096, "float32", "out"), "out", 1e-6, 0, 0, 0, 0, 0, limit=12.288e9
     )
 
     assert (result.algbw, result.busbw, result.of_limit) == (4.096e9, 6.144e9, 0.5)

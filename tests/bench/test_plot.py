@@ -12,7 +12,7 @@ from jobkit.errors import SpecError
 
 def result(who: str, n_bytes: int, op: str = "all_sum") -> Result:
     one = case(op, 2, n_bytes, "float32", "out")
-    return Result(who, who, one, "out", n_bytes * 1e-9, 0.0, 0.0, 0.0, 0)
+    return Result(who, who, one, "out", n_bytes * 1e-9, 0.0, 0.0, 0.0, 0.0, 0)
 
 
 def test_a_picture_is_drawn(tmp_path: Path) -> None:

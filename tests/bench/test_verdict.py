@@ -7,7 +7,7 @@ from jobkit.bench.verdict import verdicts, worst
 
 def result(who: str, time_s: float, n_bytes: int = 8, *, is_default: bool = False) -> Result:
     one = case("all_sum", 2, n_bytes, "float32", "out")
-    return Result(who, who, one, "out", time_s, time_s, time_s, 0.0, 0, is_default=is_default)
+    return Result(who, who, one, "out", time_s, time_s, time_s, time_s, 0.0, 0, is_default=is_default)
 
 
 def test_we_are_compared_with_the_fastest_of_the_others() -> None:

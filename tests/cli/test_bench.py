@@ -49,7 +49,7 @@ def test_wrong_numbers_are_a_failure_and_the_best_peer_is_named(
     assert main(["bench", "--sizes", "8", "--against", wrong, *QUICK]) == 1
 
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [row[12] for row in rows[1:3]] == ["0", "4"]
+    assert [row[13] for row in rows[1:3]] == ["0", "4"]
     assert rows[5][5] == "wrong"
 
 
@@ -94,3 +94,15 @@ def test_bad_usage_is_said_before_anything_starts(
     assert main(["bench", *words]) == 2
 
     assert told in capsys.readouterr().err
+
+
+def test_moments_are_tables_lines_or_markdown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--init", *QUICK]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split()[:2] == ["WHO", "RANKS"] and row.split()[:2] == ["jobkit", "2"]
+
+    assert main(["bench", "--idle", "0.1", "--json", *QUICK]) == 0
+    assert json.loads(capsys.readouterr().out)["measured"] == "waiting"
+
+    assert main(["bench", "--idle", "0.1", "--markdown", *QUICK]) == 0
+    assert capsys.readouterr().out.startswith("| WHO | RANKS | WAITED s |")

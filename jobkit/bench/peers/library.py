@@ -71,6 +71,14 @@ class Library:
         """
         raise UnservedError(f"{op} ({form})")
 
+    def engine(self, x: Any, out: Any) -> Callable[[int], float]:  # noqa: ARG002 there is none
+        """Return what sums `x` so many times into `out` without Python in between; it returns the seconds.
+
+        Raises:
+            UnservedError: That is for jobkit's own engine only, or there is no compiler.
+        """
+        raise UnservedError("a loop without Python")
+
     def partner(self) -> int | None:
         """Return whom this rank exchanges messages with; None for the last one of an odd number."""
         other = self.rank ^ 1

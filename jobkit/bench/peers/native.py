@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 
 import jobkit
 from jobkit import native as dist
+from jobkit.native.arrays import DTYPES
 
+from . import loop
 from .library import IN_PLACE, OUT, Call, Library, UnservedError
 
 
@@ -23,7 +26,7 @@ class Native(Library):
     """The group of `jobkit.native.init`."""
 
     def __init__(self) -> None:
-        group = dist.init(strict=True)
+        self._group = group = dist.init(strict=True)
         self.rank, self.size = group.rank(), group.size()
         self.version = f"jobkit {jobkit.__version__}"
 
@@ -67,6 +70,11 @@ class Native(Library):
                 raise UnservedError(f"{op} in place")
             return Call(partial(function, x, out=x), x)
         return Call(partial(function, x))
+
+    def engine(self, x: Any, out: Any) -> Callable[[int], float]:
+        """Return the loop around the engine's C interface."""
+        core = importlib.import_module("jobkit.native._core")
+        return loop.engine(core, self._group.core, x, out, DTYPES.index(x.dtype.name))
 
 
 def _length(op: str, count: int, size: int) -> int:

@@ -1,9 +1,12 @@
 """One rank of a contender: does what the driver says, a line of JSON each way, and sleeps in between.
 
-    {"do": "init"}   → {"rank": 0, "version": "MPICH 5.0.2", "seconds": 0.1, "before": {…}, "after": {…}}
-    {"do": "run", …} → {"form": "out", "seconds": …, "p50": …, "p99": …, "cpu": …, "wrong": 0}
-    {"do": "idle", "seconds": 2} → {"wall": 2.0, "cpu": 0.01}
-    {"do": "quit"}   → the end
+    {"do": "load"}     → {}
+    {"do": "init"}     → {"rank": 0, "size": 2, "version": "MPICH 5.0.2", "seconds": 0.1}
+    {"do": "run", …}   → {"form": "out", "seconds": …, "p50": …, "p99": …, "cpu": …, "wrong": 0}
+    {"do": "idle", …}  → {"wall": 2.0, "cpu": 0.01}
+    {"do": "memory"}   → {"rss": …, "pss": …}
+    {"do": "overhead"} → {"engine": …, "out": …, "alloc": …}
+    {"do": "quit"}     → the end
 
 or `{"unserved": why}`, or `{"error": text}`. The lines travel over a socket, since the launchers of MPI pass
 standard input on to rank 0 only.
@@ -17,6 +20,7 @@ import gc
 import importlib.util
 import json
 import os
+import resource
 import socket
 import sys
 import time
@@ -26,6 +30,8 @@ from itertools import repeat
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 from . import pattern
 from .library import Call, Library, UnservedError
@@ -72,6 +78,7 @@ class Worker:
     def __init__(self, name: str) -> None:
         self._name = name
         self._library = Library()
+        self._imported: dict[str, int] = {}
 
     def serve(self, stream: Any) -> None:
         """Answer each line until the end of the stream or `quit`."""
@@ -95,7 +102,8 @@ class Worker:
     def do_load(self, _command: dict[str, Any]) -> dict[str, Any]:
         """Import the library: what every process of a program has done before it forms a group."""
         self._make: Callable[[], Library] = _module(self._name).make
-        return {"memory": memory()}
+        self._imported = memory()
+        return {}
 
     def do_init(self, _command: dict[str, Any]) -> dict[str, Any]:
         """Form the group, and let it be known that it works."""
@@ -105,12 +113,11 @@ class Worker:
         seconds = time.perf_counter() - began
         gc.disable()
         gc.freeze()
-        reply = {"rank": library.rank, "size": library.size, "version": library.version, "seconds": seconds}
-        return {**reply, "memory": memory()}
+        return {"rank": library.rank, "size": library.size, "version": library.version, "seconds": seconds}
 
     def do_memory(self, _command: dict[str, Any]) -> dict[str, Any]:
-        """Tell how much memory this process has."""
-        return {"memory": memory()}
+        """Tell by how many bytes this process has grown since the import."""
+        return {name: value - self._imported[name] for name, value in memory().items()}
 
     def do_idle(self, command: dict[str, Any]) -> dict[str, Any]:
         """Wait for rank 0, which comes late, and tell what waiting has cost."""
@@ -121,6 +128,20 @@ class Worker:
         wall, cpu = time.perf_counter(), time.process_time()
         library.barrier()
         return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+    def do_overhead(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Time sums with kept memory, with new memory, and without Python around them."""
+        library, n = self._library, command["iterations"]
+        x = library.array(pattern.given(library.rank, library.size, command["count"], "float32"), "float32")
+        engine = library.engine(x, np.ones_like(x))
+        seconds = {"engine": 0.0}
+        for form in ("out", "alloc"):
+            call = library.call("all_sum", x, form)
+            seconds[form] = _timed(library, call, n, 1 + n // 10)["seconds"]
+            engine(1 + n // 10)
+            library.barrier()
+            seconds["engine"] += engine(n) / n / 2
+        return seconds
 
     def do_run(self, command: dict[str, Any]) -> dict[str, Any]:
         """Repeat an operation, time it, and compare what it gives."""
@@ -181,10 +202,11 @@ def _one_by_one(run: Callable[[], Any], n: int) -> list[float]:
 
 def memory() -> dict[str, int]:
     """Return this process's memory in bytes: resident, and resident with shared pages counted in parts."""
-    names = {"Rss": "rss", "Pss": "pss"}
+    names = {"Rss:": "rss", "Pss:": "pss"}
     try:
         text = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
-    except OSError:
-        return {}
+    except OSError:  # macOS: the most it has ever been
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {"rss": most, "pss": most}
     fields = (line.split() for line in text.splitlines()[1:])
-    return {names[name[:-1]]: int(value) * 1024 for name, value, *_ in fields if name[:-1] in names}
+    return {names[name]: int(value) * 1024 for name, value, *_ in fields if name in names}
