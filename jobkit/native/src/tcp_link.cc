@@ -128,7 +128,8 @@ size_t TcpLink::read_some(size_t index, bool& more) {
     }
   }
   if (n_ahead > 0) parts[n_parts++] = {channel.staging.data() + channel.end, n_ahead};
-  ssize_t n = ::readv(channel.socket.get(), parts, n_parts);
+  ssize_t n = n_parts == 1 ? ::recv(channel.socket.get(), parts[0].iov_base, parts[0].iov_len, 0)
+                           : ::readv(channel.socket.get(), parts, n_parts);
   if (n < 0 && would_block(errno)) return 0;
   if (n == 0) {
     channel.ended = true;
@@ -189,10 +190,19 @@ bool TcpLink::next_frame(Channel& channel) {
     uint64_t stripe = send->n_bytes / channels_.size() / kFrameGrain * kFrameGrain;
     n = std::min<uint64_t>(n, std::max<uint64_t>(kMinStripe, stripe));
   }
-  encode({send->key, send->signature, static_cast<uint32_t>(n), send->n_started}, channel.head);
-  channel.n_head = 0;
+  FrameBytes header;
+  encode({send->key, send->signature, static_cast<uint32_t>(n), send->n_started}, header);
+  std::memcpy(channel.head.data(), header.data(), kFrameHeader);
+  channel.next_head = channel.head.data();
+  channel.n_head = kFrameHeader;
   channel.payload = send->data + send->n_started;
   channel.n_payload = n;
+  if (n > 0 && n <= kShortPayload) {
+    std::memcpy(channel.head.data() + kFrameHeader, channel.payload, n);
+    channel.n_head += n;
+    channel.payload += n;
+    channel.n_payload = 0;
+  }
   channel.from = send;
   channel.busy = true;
   send->n_started += n;
@@ -215,22 +225,28 @@ void TcpLink::note_sent(Send* send) {
 
 // One write. False: the kernel takes no more now.
 bool TcpLink::write_some(Channel& channel) {
-  iovec parts[2] = {{channel.head.data() + channel.n_head, channel.head.size() - channel.n_head},
-                    {const_cast<uint8_t*>(channel.payload), channel.n_payload}};
-  msghdr message{};
-  message.msg_iov = parts;
-  message.msg_iovlen = channel.n_payload > 0 ? 2 : 1;
-  ssize_t n = ::sendmsg(channel.socket.get(), &message, kSendFlags);
+  ssize_t n;
+  if (channel.n_payload == 0) {
+    n = ::send(channel.socket.get(), channel.next_head, channel.n_head, kSendFlags);
+  } else {
+    iovec parts[2] = {{const_cast<uint8_t*>(channel.next_head), channel.n_head},
+                      {const_cast<uint8_t*>(channel.payload), channel.n_payload}};
+    msghdr message{};
+    message.msg_iov = parts;
+    message.msg_iovlen = 2;
+    n = ::sendmsg(channel.socket.get(), &message, kSendFlags);
+  }
   if (n < 0) {
     if (!would_block(errno)) close_writing(system_text(errno));
     return false;
   }
-  size_t n_wrote = static_cast<size_t>(n), n_of_head = std::min(n_wrote, parts[0].iov_len);
-  channel.n_head += n_of_head;
+  size_t n_wrote = static_cast<size_t>(n), n_of_head = std::min(n_wrote, channel.n_head);
+  channel.next_head += n_of_head;
+  channel.n_head -= n_of_head;
   channel.payload += n_wrote - n_of_head;
   channel.n_payload -= n_wrote - n_of_head;
   Send* from = channel.from;
-  bool whole = channel.n_head == channel.head.size() && channel.n_payload == 0;
+  bool whole = channel.n_head + channel.n_payload == 0;
   if (whole) {
     channel.busy = false;
     channel.from = nullptr;
@@ -252,9 +268,9 @@ bool TcpLink::pump_send() {
   for (Channel& channel : channels_) {
     for (size_t turn = 0; turn < kTurnBytes / kMaxFrame && !write_closed_; turn++) {
       if (!channel.busy && !next_frame(channel)) break;
-      size_t n_before = channel.n_payload + channel.head.size() - channel.n_head;
+      size_t n_before = channel.n_head + channel.n_payload;
       bool whole = write_some(channel);
-      moved |= whole || channel.n_payload + channel.head.size() - channel.n_head < n_before;
+      moved |= channel.n_head + channel.n_payload < n_before;
       if (!whole) break;
     }
   }

@@ -10,6 +10,9 @@
 namespace jobkit {
 
 class TcpLink final : public Link {
+  // A payload up to this is copied behind its header: that is cheaper than a list of two for the kernel.
+  static constexpr size_t kShortPayload = 464;
+
  public:
   TcpLink(int peer, std::vector<Fd> sockets, LinkObserver& observer);
 
@@ -31,9 +34,10 @@ class TcpLink final : public Link {
     // Receiving: bytes read and not yet looked at.
     std::vector<uint8_t> staging;
     size_t begin = 0, end = 0;
-    // Sending: the frame under way.
-    FrameBytes head{};
-    size_t n_head = 0;  // bytes of `head` written
+    // Sending: the frame under way, its header and, if that is short, its payload with it.
+    std::array<uint8_t, kFrameHeader + kShortPayload> head{};
+    size_t n_head = 0;  // bytes left of `head`
+    const uint8_t* next_head = nullptr;
     const uint8_t* payload = nullptr;
     size_t n_payload = 0;  // bytes left
     bool busy = false;
