@@ -117,6 +117,7 @@ def connect(where: Meeting, environ: Mapping[str, str]) -> Group:
         verbose=chosen.verbose,
         victim_file=environ.get(VICTIM_FILE, ""),
         checks=chosen.checks,
+        congestion=chosen.congestion,
     )
     return Group(core, backend="ring", is_authenticated=bool(where.token))
 

@@ -13,6 +13,7 @@ CONNECT_TIMEOUT = "JOBKIT_CONNECT_TIMEOUT_S"
 HEARTBEAT = "JOBKIT_HEARTBEAT_S"
 VERBOSE = "MLX_RING_VERBOSE"
 CHECK = "JOBKIT_CHECK"
+CONGESTION = "JOBKIT_CONGESTION"
 SHORTEST_HEARTBEAT_S = 0.1
 
 
@@ -26,6 +27,7 @@ class Settings:
         heartbeat_s: Seconds between two signs of life, at least 0.1; 0 sends none.
         verbose: Whether the ring reports on stderr what it does.
         checks: Whether the ranks compare what they are about to call before every collective.
+        congestion: The congestion control of TCP connections; "system" leaves them alone, "" chooses.
     """
 
     timeout_s: float = 300.0
@@ -33,6 +35,7 @@ class Settings:
     heartbeat_s: float = 1.0
     verbose: bool = False
     checks: bool = False
+    congestion: str = ""
 
 
 def settings(environ: Mapping[str, str]) -> Settings:
@@ -47,6 +50,7 @@ def settings(environ: Mapping[str, str]) -> Settings:
         heartbeat_s=_heartbeat(environ),
         verbose=environ.get(VERBOSE, "") not in ("", "0"),
         checks=environ.get(CHECK, "") not in ("", "0"),
+        congestion=environ.get(CONGESTION, ""),
     )
 
 

@@ -19,9 +19,16 @@ def test_every_variable_is_read() -> None:
         "JOBKIT_HEARTBEAT_S": "0",
         "MLX_RING_VERBOSE": "1",
         "JOBKIT_CHECK": "1",
+        "JOBKIT_CONGESTION": "cubic",
     }
-    expected = Settings(timeout_s=1.5, connect_timeout_s=20, heartbeat_s=0, verbose=True, checks=True)
-    assert settings(environ) == expected
+    assert settings(environ) == Settings(
+        timeout_s=1.5,
+        connect_timeout_s=20,
+        heartbeat_s=0,
+        verbose=True,
+        checks=True,
+        congestion="cubic",
+    )
 
 
 @pytest.mark.parametrize("text", ["", "0"])

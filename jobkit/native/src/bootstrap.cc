@@ -8,10 +8,12 @@
 #include <cstdio>
 #include <functional>
 #include <list>
+#include <map>
 #include <optional>
 #include <set>
 
 #include "bytes.h"
+#include "carrier.h"
 #include "control.h"
 #include "handshake.h"
 #include "process.h"
@@ -700,6 +702,19 @@ void Meeting::agree(const std::vector<std::string>& rows) {
 
 // --- the result ---
 
+namespace {
+
+// "2 TCP connections over loopback with reno"
+std::string describe(const std::vector<Fd>& connections) {
+  std::string text = plural(connections.size(), "TCP connection");
+  if (connections.empty()) return text;
+  std::string control = congestion_control(connections[0]);
+  text += std::string(" over ") + name_of(carrier_of(connections[0]));
+  return control.empty() ? text : text + " with " + control;
+}
+
+}  // namespace
+
 Wiring Meeting::wiring() {
   Wiring wiring;
   wiring.rank = rank_;
@@ -712,6 +727,7 @@ Wiring Meeting::wiring() {
   wiring.control.resize(size_);
   size_t n_reached = 0, n_shared = 0;
   std::string far;
+  std::map<std::string, std::string> peers;  // by what leads to them
   for (int p = 0; p < size_; p++) {
     auto reach = static_cast<Reach>(reach_[rank_][p]);
     if (reach == Reach::kNone && p != rank_) far += (far.empty() ? "" : ", ") + std::to_string(p);
@@ -722,10 +738,17 @@ Wiring Meeting::wiring() {
     die_of_silence(channels_[p][kControlChannel]);
     wiring.control[p] = std::move(channels_[p][kControlChannel]);
     if (reach == Reach::kShared) continue;
-    for (size_t i = 1; i < channels_[p].size(); i++) wiring.data[p].push_back(std::move(channels_[p][i]));
+    for (size_t i = 1; i < channels_[p].size(); i++) {
+      choose_congestion_control(channels_[p][i], options_.congestion);
+      wiring.data[p].push_back(std::move(channels_[p][i]));
+    }
+    if (!options_.verbose) continue;
+    std::string& ranks = peers[describe(wiring.data[p])];
+    ranks += (ranks.empty() ? "" : ", ") + std::to_string(p);
   }
   say("connected with " + plural(n_reached, "rank") + " of " + std::to_string(size_ - 1) + ", with " +
       std::to_string(n_shared) + " of them through shared memory" + foreigners());
+  for (auto& [how, ranks] : peers) say("rank " + ranks + ": " + how);
   if (!far.empty()) say("messages with rank " + far + " go through the ranks between");
   return wiring;
 }

@@ -31,6 +31,7 @@ struct ConnectOptions {
   double connect_timeout_s = 300;
   bool verbose = false;
   bool shared_memory = true;  // with the ranks of this node that allow it too
+  std::string congestion;     // of data connections, see choose_congestion_control
   InterruptCheck interrupted;
 };
 

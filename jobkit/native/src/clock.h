@@ -1,6 +1,8 @@
 // Deadlines on the steady clock.
 #pragma once
 
+#include <time.h>
+
 #include <algorithm>
 #include <chrono>
 
@@ -12,6 +14,16 @@ using std::chrono::milliseconds;
 
 inline Clock::duration duration(double seconds) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
+
+// Clock::now(), up to some milliseconds ago: a quarter of its price, for what is in every call.
+inline Moment roughly_now() {
+#ifdef CLOCK_MONOTONIC_COARSE
+  timespec now;
+  if (::clock_gettime(CLOCK_MONOTONIC_COARSE, &now) == 0)
+    return Moment(std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec));
+#endif
+  return Clock::now();
 }
 
 // A moment by which something must have happened, or never.

@@ -210,8 +210,9 @@ Outcome Mesh::wait(Work& work, Deadline deadline, const InterruptCheck& interrup
     }
   } hand_over{*this};
   if (!work.posted_) start(work);
-  Moment moved_at = Clock::now(), checked_at = moved_at;
-  bool advanced = true, has_moved = false;
+  // A short wait ends before the first look at the clock.
+  Moment moved_at, checked_at = Moment::max();
+  bool advanced = true, has_moved = true;
   for (unsigned turn = 1;; turn++) {
     bool moved = pump(turn % kAllTurns == 0, &work.ticket);
     if (advanced || work.n_seen_ != work.ticket.n_news) moved |= advanced = go_on(work, lock.held);
@@ -226,6 +227,7 @@ Outcome Mesh::wait(Work& work, Deadline deadline, const InterruptCheck& interrup
     Moment now = Clock::now();
     if (has_moved) moved_at = now;
     has_moved = false;
+    if (checked_at == Moment::max()) checked_at = now;
     if (now >= deadline.moment()) return Outcome::kDeadline;
     if (now - checked_at >= milliseconds(kCheckMs)) {
       checked_at = now;

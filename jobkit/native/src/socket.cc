@@ -42,17 +42,6 @@ Address address_of(const Fd& socket, int (*ask)(int, sockaddr*, socklen_t*)) {
   return address;
 }
 
-void use_congestion_control(int descriptor, const char* name) {
-#ifdef TCP_CONGESTION
-  // Refused where the administrator does not allow it; the system's choice then stays.
-  (void)::setsockopt(descriptor, IPPROTO_TCP, TCP_CONGESTION, name,
-                     static_cast<socklen_t>(std::strlen(name)));
-#else
-  (void)descriptor;
-  (void)name;
-#endif
-}
-
 }  // namespace
 
 Fd open_socket(int family) {
@@ -220,9 +209,6 @@ void tune(const Fd& socket) {
   set_option(descriptor, IPPROTO_TCP, TCP_KEEPINTVL, 1);
   set_option(descriptor, IPPROTO_TCP, TCP_KEEPCNT, 5);
 #endif
-  // On loopback nothing is ever lost: reno moved 3.3 GB/s each way where bbr paced to 1.8 (2-core VM,
-  // Linux 6.18).
-  if (peer_address(socket).is_loopback()) use_congestion_control(descriptor, "reno");
 }
 
 void die_of_silence(const Fd& socket) {

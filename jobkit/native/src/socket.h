@@ -82,7 +82,7 @@ int connect_result(const Fd& socket);
 // The next waiting caller, or an empty Fd when there is none.
 Fd accept_one(const Fd& listener);
 
-// Options for every connection: no delay, keepalive, the right congestion control.
+// Options for every connection: no delay, keepalive.
 void tune(const Fd& socket);
 
 // The connection is dead once its peer's host has acknowledged nothing for 5 s. For control links only: their

@@ -61,7 +61,7 @@ class Group::Turn {
  public:
   const Call call;
   const CallOptions& options;
-  const Moment started = Clock::now();
+  const Moment started = roughly_now();
   bool is_strict = false;  // the timeout holds whatever the others do
   double timeout_s = 0;
   Deadline deadline = Deadline::in(0);
