@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from jobkit.errors import complaint
-from jobkit.native import agree, arrays, backends, collectives
+from jobkit.native import agree, arrays, backends, collectives, outputs
 from jobkit.native.group import Group, peer
 from jobkit.native.tree import Leaf, leaves, rebuild
 
 PACK_BYTES = 32 * 2**20
 
-Operation = Callable[[Any], Any]  # takes and returns a 1-d array
+# Takes a 1-d array and whether to wait; returns the result, or a handle on it.
+Operation = Callable[[Any, bool], Any]
+
+Landing = Callable[[], list[Any]]  # waits for a pack and returns its leaves
 
 
 def average_gradients(
@@ -30,7 +34,8 @@ def average_gradients(
     """Return the tree of the means over all ranks. Collective.
 
     Every rank passes a tree of the same structure. Leaves are packed by element type in the order of the
-    tree. The sum is divided before it is rounded to the type that travels (NumPy; MLX divides after).
+    tree; the next pack is filled while the last one travels. The sum is divided before it is rounded to the
+    type that travels (NumPy; MLX divides after).
 
     Args:
         gradients: A nest of dicts, lists and tuples with NumPy or MLX arrays of floating type.
@@ -55,9 +60,9 @@ def average_gradients(
     agree.check_structure("average_gradients", [*lines, f"packs of {all_reduce_size} bytes"], group, timeout)
     scale = 1.0 / group.size()
 
-    def operation(flat: Any) -> Any:
+    def operation(flat: Any, wait: bool) -> Any:
         out = None if arrays.is_mlx(flat) else flat
-        return collectives.all_sum(flat, group=group, timeout=timeout, scale=scale, out=out)
+        return collectives.all_sum(flat, group=group, timeout=timeout, scale=scale, out=out, wait=wait)
 
     return rebuild(gradients, _moved(found, types, all_reduce_size, operation))
 
@@ -82,9 +87,9 @@ def broadcast_tree(
         return params
     agree.check_structure("broadcast_tree", [*agree.describe(found), f"root {root}"], group, timeout)
 
-    def operation(flat: Any) -> Any:
+    def operation(flat: Any, wait: bool) -> Any:
         out = None if arrays.is_mlx(flat) else flat
-        return collectives.broadcast(flat, root, group=group, timeout=timeout, out=out)
+        return collectives.broadcast(flat, root, group=group, timeout=timeout, out=out, wait=wait)
 
     return rebuild(params, _moved(found, types, PACK_BYTES, operation))
 
@@ -111,36 +116,55 @@ def _moved(found: list[Leaf], types: list[str], limit: int, operation: Operation
     """Return the leaves after `operation`, each in its own kind and type."""
     keys = [(arrays.is_mlx(leaf.value), name) for leaf, name in zip(found, types, strict=True)]
     sizes = [_n_bytes(leaf, name) for leaf, name in zip(found, types, strict=True)]
+    packs = plan(keys, sizes, limit)
     results: list[Any] = [None] * len(found)
-    for pack in plan(keys, sizes, limit):
+    travelling: deque[tuple[list[int], Landing]] = deque()
+    for pack in packs:
+        launch = _launch_mlx if keys[pack[0]][0] else _launch_numpy
         values = [found[index].value for index in pack]
-        move = _move_mlx if keys[pack[0]][0] else _move_numpy
-        for index, result in zip(pack, move(values, types[pack[0]], operation), strict=True):
-            results[index] = result
+        # Nothing is left to be done beside the last one.
+        travelling.append((pack, launch(values, types[pack[0]], operation, pack is packs[-1])))
+        if len(travelling) > 1:
+            _land(*travelling.popleft(), results)
+    for pack, landing in travelling:
+        _land(pack, landing, results)
     return results
 
 
-def _move_numpy(values: list[Any], type_name: str, operation: Operation) -> list[Any]:
+def _land(pack: list[int], landing: Landing, results: list[Any]) -> None:
+    for index, result in zip(pack, landing(), strict=True):
+        results[index] = result
+
+
+def _launch_numpy(values: list[Any], type_name: str, operation: Operation, wait: bool) -> Landing:
     operands = [arrays.operand(value) for value in values]
-    number = arrays.element_type(type_name)
-    flat = np.empty(sum(operand.data.size for operand in operands), number)
-    parts = np.split(flat, np.cumsum([operand.data.size for operand in operands])[:-1])
+    sizes = [operand.data.size for operand in operands]
+    flat = outputs.empty((sum(sizes),), arrays.element_type(type_name))
+    parts = np.split(flat, np.cumsum(sizes)[:-1])
     for part, operand in zip(parts, operands, strict=True):
         np.copyto(part, operand.data.reshape(-1), casting="unsafe")
-    operation(flat)
-    return [
-        operand.finish(part.reshape(operand.data.shape).astype(operand.data.dtype, copy=False))
-        for part, operand in zip(parts, operands, strict=True)
-    ]
+    handle = operation(flat, wait)
+
+    def land() -> list[Any]:
+        if not wait:
+            handle.wait()
+        return [
+            operand.finish(part.reshape(operand.data.shape).astype(operand.data.dtype, copy=False))
+            for part, operand in zip(parts, operands, strict=True)
+        ]
+
+    return land
 
 
-def _move_mlx(values: list[Any], type_name: str, operation: Operation) -> list[Any]:
+def _launch_mlx(values: list[Any], type_name: str, operation: Operation, _: bool) -> Landing:
     mx = sys.modules["mlx.core"]
     number = getattr(mx, "bool_" if type_name == "bool" else type_name)
-    flat = operation(mx.concatenate([value.reshape(-1).astype(number) for value in values]))
+    flat = operation(mx.concatenate([value.reshape(-1).astype(number) for value in values]), True)
     ends = np.cumsum([value.size for value in values]).tolist()
     parts = mx.split(flat, ends[:-1])
-    return [part.reshape(value.shape).astype(value.dtype) for part, value in zip(parts, values, strict=True)]
+    pairs = zip(parts, values, strict=True)
+    averaged = [part.reshape(value.shape).astype(value.dtype) for part, value in pairs]
+    return lambda: averaged
 
 
 def _averaged_type(leaf: Leaf, travel: str | None) -> str:

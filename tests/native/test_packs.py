@@ -74,6 +74,28 @@ def operations(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 core = pytest.importorskip("jobkit.native._core")
 
 
+def test_the_next_pack_is_filled_while_the_last_one_travels(
+    run_ranks: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[bool] = []
+    real = collectives.all_sum
+
+    def recording(x: Any, *, group: Group, wait: bool, **options: Any) -> Any:
+        if group.rank() == 0:
+            waits.append(wait)
+        return real(x, group=group, wait=wait, **options)
+
+    monkeypatch.setattr(collectives, "all_sum", recording)
+
+    def program(group: Group) -> Any:
+        tree = [np.full(10, group.rank() + i, np.float32) for i in range(6)]
+        return [x.tolist() for x in dist.average_gradients(tree, group, all_reduce_size=80)]
+
+    expected = [[0.5 + i] * 10 for i in range(6)]
+    assert run_ranks(2, program) == [expected, expected]
+    assert waits == [False, False, True]
+
+
 @pytest.mark.parametrize("n_ranks", [2, 3])
 def test_gradients_are_averaged_and_keep_shape_type_and_structure(run_ranks: Run, n_ranks: int) -> None:
     def program(group: Group) -> Any:

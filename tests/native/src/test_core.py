@@ -24,6 +24,15 @@ def pattern(rank: int, count: int) -> np.ndarray[Any, Any]:
     return ((np.arange(count) * 7 + rank * 3) % 101).astype(np.float32)
 
 
+def test_a_call_can_be_repeated_without_python(threads: Threads) -> None:
+    def program(group: Any) -> list[float]:
+        x = np.ones(3, np.float32)
+        assert group.repeat_all_reduce(SUM, x, x, 3, FLOAT32, 5) > 0
+        return x.tolist()
+
+    assert threads(2, program) == [[32.0] * 3] * 2
+
+
 def every_operation(count: int) -> Callable[[Any], None]:
     """Return a program that calls all of them on `count` elements and checks what comes out."""
 
