@@ -11,7 +11,7 @@ from jobkit.bench.crew import Crew, CrewError, NotServed, Reply
 
 _FEWEST, _MOST = 3, 50_000  # calls that are timed together
 _LIMIT_FROM_BYTES = 32 << 10  # below, the limit would be that of a function call
-_LONGEST_CALL_S = 1e-3  # the deadline of a run allows for calls that take so long
+_SHORT_CALL_S = 1e-3  # two of these say little about how long one takes
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Turns:
     def _calibrated(self) -> int:
         """Return how many calls take about the time of a round. The calls made here warm everything up."""
         once = _slowest(self._run(2, 1), "seconds")
-        if once < _LONGEST_CALL_S:
+        if once < _SHORT_CALL_S:
             once = _slowest(self._run(20, 5), "seconds")
         return min(_MOST, max(_FEWEST, int(self._effort.seconds / max(once, 1e-9))))
 

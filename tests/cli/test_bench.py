@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -94,6 +99,25 @@ def test_bad_usage_is_said_before_anything_starts(
     assert main(["bench", *words]) == 2
 
     assert told in capsys.readouterr().err
+
+
+def test_a_measurement_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    busy = tmp_path / "busy.py"
+    busy.write_text(WRONG.replace("return Call(lambda: x + 1)", f"""
+        import pathlib, time
+        pathlib.Path({str(tmp_path)!r}, f"pid-{{self.rank}}").write_text(str(os.getpid()))
+        return Call(lambda: time.sleep(600))
+"""))  # fmt: skip
+    command = [sys.executable, "-m", "jobkit", "bench", "--sizes", "8", "--against", str(busy), *QUICK]
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)}) as driver:
+        while len(pids := [path.read_text() for path in tmp_path.glob("pid-*")]) < 2 or not all(pids):
+            assert driver.poll() is None
+            time.sleep(0.02)
+        driver.send_signal(signal.SIGTERM)
+        assert driver.wait(60) == 130
+
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert list(tmp_path.glob("jobkit-bench-*")) == []
 
 
 def test_moments_are_tables_lines_or_markdown(capsys: pytest.CaptureFixture[str]) -> None:

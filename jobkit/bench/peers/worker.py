@@ -145,19 +145,20 @@ class Worker:
 
     def do_run(self, command: dict[str, Any]) -> dict[str, Any]:
         """Repeat an operation, time it, and compare what it gives."""
-        op, count, dtype = command["op"], command["count"], command["dtype"]
         library = self._library
-        form = library.form(command["form"], op)
-        values = pattern.given(library.rank, library.size, count, dtype)
-        x = library.array(values.copy(), dtype)
-        call = library.call(op, x, form)
-        times = _timed(library, call, command["iterations"], command["warmup"])
-        # Once more on fresh numbers: after an operation in place `x` is a sum of sums.
-        fresh = library.call(op, library.array(values, dtype), form)
-        returned = fresh.run()
-        result = library.numpy(returned if fresh.result is None else fresh.result)
-        wanted = pattern.expected(op, library.rank, library.size, count, dtype)
-        return {"form": form, **times, "wrong": pattern.wrong(result, wanted)}
+        form = library.form(command["form"], command["op"])
+        times = _timed(library, self._call(command, form), command["iterations"], command["warmup"])
+        # Once more on fresh numbers: after an operation in place the array is a sum of sums.
+        call = self._call(command, form)
+        returned = call.run()
+        result = library.numpy(returned if call.result is None else call.result)
+        what = (command["op"], library.rank, library.size, command["count"], command["dtype"])
+        return {"form": form, **times, "wrong": pattern.wrong(result, pattern.expected(*what))}
+
+    def _call(self, command: dict[str, Any], form: str) -> Call:
+        library, dtype = self._library, command["dtype"]
+        x = library.array(pattern.given(library.rank, library.size, command["count"], dtype), dtype)
+        return library.call(command["op"], x, form)
 
 
 def _module(name: str) -> ModuleType:
