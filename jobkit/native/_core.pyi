@@ -182,4 +182,13 @@ def plan(
     topology: str = "direct",
     root: int = 0,
     n_bytes_per_element: int = 4,
-) -> tuple[Any, ...]: ...
+    *,
+    schedule: str = "",
+    nodes: Sequence[int] = (),
+    links: str = "tcp",
+    rounds: bool = False,
+    crowded: bool = False,
+    table: str = "",
+) -> tuple[str, int, list[dict[str, Any]]]: ...
+def schedule_table(text: str) -> str: ...
+def measured_table(size: int, timings: Sequence[tuple[int, int, str, float]]) -> str: ...

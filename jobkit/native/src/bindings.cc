@@ -9,6 +9,7 @@
 #include "bootstrap.h"
 #include "ndarray.h"
 #include "py_group.h"
+#include "py_plan.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -139,4 +140,5 @@ NB_MODULE(_core, m) {
   m.def("copy", &py_copy, "out"_a, "in_"_a, "n_bytes"_a, "nontemporal"_a = false);
   m.def("instruction_sets", &py_instruction_sets);
   m.def("use_instruction_set", &use_instruction_set, "name"_a);
+  define_plan(m);
 }

@@ -23,28 +23,15 @@ C kind_of(C call) {
 constexpr int kAny = INT32_MAX;
 constexpr uint64_t kAll = UINT64_MAX;
 
-const std::vector<ChoiceRow>& built_in(const Request&) {
-  static const std::vector<ChoiceRow> rows{
-      {C::kAllSum, 2, 2, 32 << 10, S::kOneShot},
-      {C::kAllSum, 3, 4, 16 << 10, S::kOneShot},
-      {C::kAllSum, 5, 8, 8 << 10, S::kOneShot},
-      {C::kAllSum, 9, kAny, 4 << 10, S::kRecursiveDoubling},
-      {C::kAllSum, 9, kAny, 4 << 10, S::kOneShot},
-      {C::kAllSum, 2, kAny, kAll, S::kTwoShot},
-      {C::kSumScatter, 2, kAny, kAll, S::kDirect},
-      {C::kAllGather, 17, kAny, 1 << 10, S::kBruck},
-      {C::kAllGather, 2, kAny, kAll, S::kDirect},
-      {C::kBroadcast, 2, 2, kAll, S::kTree},
-      {C::kBroadcast, 3, kAny, (256 << 10) - 1, S::kTree},
-      {C::kBroadcast, 3, kAny, kAll, S::kScatterGather},
-      {C::kAllToAll, 2, kAny, kAll, S::kDirect},
-      {C::kGather, 2, kAny, kAll, S::kDirect},
-      {C::kScatter, 2, kAny, kAll, S::kDirect},
-      {C::kBarrier, 2, 8, kAll, S::kDirect},
-      {C::kBarrier, 9, kAny, kAll, S::kBruck},
-  };
-  return rows;
-}
+const std::vector<ChoiceRow> kBuiltIn{
+    {C::kAllSum, 2, 2, 64 << 10, S::kOneShot},   {C::kAllSum, 3, 4, 16 << 10, S::kOneShot},
+    {C::kAllSum, 5, kAny, 8 << 10, S::kOneShot}, {C::kAllSum, 2, kAny, kAll, S::kTwoShot},
+    {C::kSumScatter, 2, kAny, kAll, S::kDirect}, {C::kAllGather, 2, kAny, kAll, S::kDirect},
+    {C::kBroadcast, 3, kAny, kAll, S::kTree},    {C::kBroadcast, 2, 2, kAll, S::kDirect},
+    {C::kAllToAll, 2, kAny, kAll, S::kDirect},   {C::kGather, 2, kAny, kAll, S::kDirect},
+    {C::kScatter, 2, kAny, kAll, S::kDirect},    {C::kBarrier, 2, 8, kAll, S::kDirect},
+    {C::kBarrier, 9, kAny, kAll, S::kBruck},
+};
 
 bool fits(const ChoiceRow& row, const Request& r) {
   return row.call == kind_of(r.call) && r.size >= row.min_size && r.size <= row.max_size &&
@@ -189,7 +176,7 @@ Schedule choose(const Request& r) {
   if (r.choices) {
     if (const ChoiceRow* row = first_fit(r.choices->rows(), r)) return row->schedule;
   }
-  return first_fit(built_in(r), r)->schedule;
+  return first_fit(kBuiltIn, r)->schedule;
 }
 
 }  // namespace jobkit
