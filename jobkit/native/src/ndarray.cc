@@ -83,13 +83,13 @@ void give_back(PyObject* capsule) {
 PyObject* in_a_block(PyArray_Descr* dtype, int n_dimensions, npy_intp* shape, size_t n_bytes) {
   blocks::Block block = blocks::take(n_bytes);
   if (!block.data) {
-    Py_DECREF(dtype);
+    Py_DECREF(reinterpret_cast<PyObject*>(dtype));
     return PyErr_NoMemory();
   }
   PyObject* owner = PyCapsule_New(block.data, nullptr, give_back);
   if (!owner) {
     blocks::give_back(block);
-    Py_DECREF(dtype);
+    Py_DECREF(reinterpret_cast<PyObject*>(dtype));
     return nullptr;
   }
   PyCapsule_SetContext(owner, reinterpret_cast<void*>(block.n_bytes));
@@ -146,21 +146,25 @@ PyObject* make(const Plain& like, intptr_t n) {
     shape[0] = n;
   }
   PyArray_Descr* dtype = PyArray_DESCR(reinterpret_cast<PyArrayObject*>(like.array));
-  Py_INCREF(dtype);
+  Py_INCREF(reinterpret_cast<PyObject*>(dtype));
   return make(dtype, n_dimensions, shape);
 }
 
 PyObject* make(PyObject* shape, PyObject* dtype) {
-  PyArray_Descr* type = nullptr;
-  if (!PyArray_DescrConverter(dtype, &type)) return nullptr;
-  PyArray_Dims dims{nullptr, 0};
-  if (!PyArray_IntpConverter(shape, &dims)) {
-    Py_XDECREF(type);
+  npy_intp sizes[NPY_MAXDIMS];
+  const Py_ssize_t n_dimensions = PyTuple_Size(shape);
+  if (n_dimensions < 0) return nullptr;
+  if (n_dimensions > NPY_MAXDIMS) {
+    PyErr_SetString(PyExc_ValueError, "too many dimensions");
     return nullptr;
   }
-  PyObject* array = make(type, dims.len, dims.ptr);
-  PyDimMem_FREE(dims.ptr);
-  return array;
+  for (Py_ssize_t i = 0; i < n_dimensions; i++) {
+    sizes[i] = PyNumber_AsSsize_t(PyTuple_GetItem(shape, i), PyExc_ValueError);
+    if (sizes[i] == -1 && PyErr_Occurred()) return nullptr;
+  }
+  PyArray_Descr* type = nullptr;
+  if (!PyArray_DescrConverter(dtype, &type)) return nullptr;
+  return make(type, static_cast<int>(n_dimensions), sizes);
 }
 
 bool import() {

@@ -31,7 +31,7 @@ bool look(PyObject* object, Plain& plain);
 // set where there is no memory.
 PyObject* make(const Plain& like, intptr_t n);
 
-// The same for any shape and dtype of NumPy's.
+// The same for any tuple of sizes and dtype of NumPy's.
 PyObject* make(PyObject* shape, PyObject* dtype);
 
 // Before anything else; false with Python's exception set.
