@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 
 from jobkit.errors import BackendError, complaint
 from jobkit.native import gangfile, hostfile
@@ -16,6 +17,8 @@ from jobkit.native.settings import integer, settings
 GANG_FILE = "JOBKIT_GANG_FILE"
 TOKEN_FILE = "JOBKIT_TOKEN_FILE"
 VICTIM_FILE = "JOBKIT_VICTIM_FILE"
+RUN_DIR = "JOBKIT_RUN_DIR"
+ATTEMPT = "JOBKIT_ATTEMPT"
 JOBKIT_RANK = "JOBKIT_RANK"
 JOBKIT_SIZE = "JOBKIT_SIZE"
 HOSTFILE = "MLX_HOSTFILE"
@@ -118,8 +121,16 @@ def connect(where: Meeting, environ: Mapping[str, str]) -> Group:
         victim_file=environ.get(VICTIM_FILE, ""),
         checks=chosen.checks,
         congestion=chosen.congestion,
+        flight_file=flight_file(where.rank, environ),
     )
     return Group(core, backend="ring", is_authenticated=bool(where.token))
+
+
+def flight_file(rank: int, environ: Mapping[str, str]) -> str:
+    """Return where this rank's flight recorder goes: beside its output; "" where there is no such folder."""
+    folder = Path(environ.get(RUN_DIR, "")) / f"attempt-{environ.get(ATTEMPT, '1')}"
+    is_there = bool(environ.get(RUN_DIR)) and folder.is_dir()
+    return str(folder / f"rank-{rank}.flight") if is_there else ""
 
 
 def _gang_meeting(environ: Mapping[str, str]) -> Meeting:

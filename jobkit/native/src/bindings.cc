@@ -30,7 +30,8 @@ void warn(const std::string& text) {
 nb::object py_connect(int rank, const std::vector<std::vector<std::string>>& hosts, const std::string& mode,
                       const std::string& job, uint32_t epoch, nb::bytes token, double connect_timeout_s,
                       double timeout_s, double heartbeat_s, bool verbose, std::string victim_file,
-                      bool checks, bool shared_memory, std::string congestion) {
+                      bool checks, bool shared_memory, std::string congestion,
+                      const std::string& flight_file) {
   if (mode != "gang" && mode != "hostfile")
     throw BadArgument("mode '" + mode + "', expected 'gang' or 'hostfile'");
   ConnectOptions wanted{rank,
@@ -45,8 +46,10 @@ nb::object py_connect(int rank, const std::vector<std::vector<std::string>>& hos
                         std::move(congestion),
                         signal_arrived};
   auto group = waiting([&] {
-    return std::make_shared<Group>(Mesh::make(connect(wanted), warn, heartbeat_s, std::move(victim_file)),
-                                   timeout_s);
+    auto mesh = Mesh::make(connect(wanted), warn, heartbeat_s, std::move(victim_file));
+    const std::string& host = mesh->identity(mesh->rank()).host;
+    mesh->record_in(std::make_unique<Recorder>(flight_file, job, host, mesh->rank(), mesh->size(), epoch));
+    return std::make_shared<Group>(std::move(mesh), timeout_s);
   });
   return new_group(std::move(group), checks);
 }
@@ -130,7 +133,7 @@ NB_MODULE(_core, m) {
   define_group(m);
   m.def("connect", &py_connect, "rank"_a, "hosts"_a, nb::kw_only(), "mode"_a, "job"_a, "epoch"_a, "token"_a,
         "connect_timeout_s"_a, "timeout_s"_a, "heartbeat_s"_a, "verbose"_a, "victim_file"_a = "",
-        "checks"_a = false, "shared_memory"_a = false, "congestion"_a = "");
+        "checks"_a = false, "shared_memory"_a = false, "congestion"_a = "", "flight_file"_a = "");
   m.def("empty", &py_empty, "shape"_a, "dtype"_a);
   m.def("kept_bytes", &blocks::n_kept);
   m.def("reduce", &py_reduce, "op"_a, "dtype"_a, "left"_a, "right"_a, "out"_a, "count"_a,

@@ -59,6 +59,7 @@ std::string Group::where() const {
 void Group::stop_with(const std::string& text, int culprit) {
   if (culprit == mesh_->rank()) culprit = kNobody;
   if (culprit != kNobody) mesh_->blame(culprit);
+  if (Recorder* recorder = mesh_->recorder()) recorder->failed(where() + text);
   throw Error(where() + text, culprit);
 }
 
@@ -179,8 +180,11 @@ void Group::expire(Turn& turn) {
 }
 
 void Group::note(Turn& turn) {
-  if (!turn.noted) mesh_->note(turn.work->ticket, describe(turn));
+  if (turn.noted) return;
+  mesh_->note(turn.work->ticket, describe(turn));
   turn.noted = true;
+  std::vector<int> missing = mesh_->missing(turn.work->ticket);
+  if (turn.record != 0 && !missing.empty()) mesh_->recorder()->waits(turn.record, missing[0], missing.size());
 }
 
 // A wait has lasted until one of its moments: the deadline, the one when others may be told of it, or the one

@@ -74,6 +74,7 @@ void Group::prepare() {
   active_.context = context_;
   active_.members = &members_;
   mesh_->join(context_, &active_);
+  if (Recorder* recorder = mesh_->recorder()) recorder->group(context_, rank_, size());
 }
 
 Group::~Group() {
@@ -172,8 +173,9 @@ void Group::collective(Call call, const void* in, void* out, uint64_t count, Dty
   auto* from = static_cast<const uint8_t*>(in);
   auto* to = static_cast<uint8_t*>(out);
   Operands operands{from, to, scratch(execution.n_scratch() * size_of(dtype)), reduce_op(call), scale};
-  execution.begin(operands, context_, turn.seq,
-                  {call, dtype, static_cast<uint8_t>(execution.schedule()), root, count});
+  Signature signature{call, dtype, static_cast<uint8_t>(execution.schedule()), root, count};
+  execution.begin(operands, context_, turn.seq, signature);
+  turn.put_on_record(signature, has_root(call) ? members_[root] : kNobody, turn.seq);
   execution.active = size() > 1 ? &active_ : nullptr;
   turn.work = &execution;
   finish(turn);
@@ -273,6 +275,8 @@ void Group::point_to_point(Call call, const void* in, uint64_t n_in, int to, voi
   }
   exchange.ticket.n_open = (sends ? 1 : 0) + (receives ? 1 : 0);
   turn.work = turn.exchange = &exchange;
+  turn.put_on_record(receives ? exchange.receive->signature : exchange.send->signature, turn.peer,
+                     receives ? exchange.receive->key.seq : exchange.send->key.seq);
   finish(turn);
 }
 

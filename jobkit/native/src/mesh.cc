@@ -342,6 +342,7 @@ void Mesh::leave(const std::string& last_words) {
     orderly = failures_.empty();
   }
   changed();
+  if (recorder_) recorder_->left();
   if (!orderly) tell_again();
   control_->leave(last_words);
   {

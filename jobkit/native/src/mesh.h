@@ -18,6 +18,7 @@
 
 #include "clock.h"
 #include "control.h"
+#include "recorder.h"
 #include "sharing.h"
 #include "tcp_link.h"
 #include "waits.h"
@@ -130,6 +131,9 @@ class Mesh final : public LinkObserver, public ControlObserver {
   size_t n_connections(int peer) const { return links_[peer] ? links_[peer]->n_connections() : 0; }
   // Under the lock: for Work.
   Link& link(int peer) { return *links_[peer]; }
+  // Where calls go on record, if anywhere.
+  Recorder* recorder() const { return recorder_.get(); }
+  void record_in(std::unique_ptr<Recorder> recorder) { recorder_ = std::move(recorder); }
   uint32_t generation() const { return generation_; }
   int process_id() const { return process_id_; }
 
@@ -229,6 +233,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
   double heartbeat_s_;
   const std::string victim_file_;  // "": nobody reads it
   std::once_flag blamed_;
+  std::unique_ptr<Recorder> recorder_;
   bool spins_ = false;
   uint32_t generation_;
   int process_id_;

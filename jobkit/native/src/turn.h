@@ -29,6 +29,7 @@ class Group::Turn {
     if (is_strict) deadline = Deadline::in(timeout_s);
   }
   ~Turn() {
+    if (record != 0) group_.mesh_->recorder()->end(record, !open);
     if (noted) group_.mesh_->forget(work->ticket);
     if (open) group_.mesh_->withdraw(*work);
     group_.busy_with_ = kNobody;
@@ -42,6 +43,12 @@ class Group::Turn {
       throw Error(group_.where() + label() + ": the group is closed");
     if (group_.mesh_->health() == 0) return;
     if (auto failure = group_.mesh_->failure_of(group_.members_)) group_.pass_on(*this, *failure);
+  }
+
+  // Puts the call on record, until the turn is over.
+  void put_on_record(const Signature& signature, int partner, uint32_t number) {
+    if (Recorder* recorder = group_.mesh_->recorder())
+      record = recorder->begin({group_.context_, number, signature, call, partner});
   }
 
   // "all_sum #12"
@@ -73,7 +80,8 @@ class Group::Turn {
   bool open = false;             // the work is with the mesh
   uint64_t seen = 0;             // the mesh's health when this turn last looked around
   uint32_t seq = 0;
-  int peer = kNobody;  // point to point
+  int peer = kNobody;   // point to point
+  uint64_t record = 0;  // 0: none
 };
 
 }  // namespace jobkit
