@@ -380,3 +380,26 @@ def test_memory_of_many_dropped_handles_does_not_grow(run_ranks: Run) -> None:
         return sum(ref() is not None for ref in born)
 
     assert run_ranks(2, program) == [0, 0]
+
+
+def test_an_array_of_mlx_is_evaluated_meanwhile(run_processes: Any) -> None:
+    pytest.importorskip("mlx.core")
+    found = run_processes(
+        2,
+        """
+        import mlx.core as mx
+        x = mx.ones(3)
+        handles = [dist.all_sum(x, wait=False), dist.all_gather(x * 2, wait=False)]
+        handles.append(dist.all_sum(np.ones(1), wait=False))
+        try:
+            handles[0].wait(timeout=1)
+        except ValueError as error:
+            print(error)
+        print([handle.wait().tolist() for handle in handles], handles[0].done())
+        """,
+    )
+    results = "[[2.0, 2.0, 2.0], [2.0, 2.0, 2.0, 2.0, 2.0, 2.0], [2.0]] True"
+    for output in found:
+        first, last = output.splitlines()[0], output.splitlines()[-1]
+        assert first.startswith("timeout: MLX waits for its arrays without a limit, got 1.0")
+        assert last == results
