@@ -89,11 +89,11 @@ def operand(x: Any) -> Operand:
     return _other_operand(x)
 
 
-def target(name: str, source: Operand, shape: tuple[int, ...], out: Any) -> Target:
+def target(name: str, source: Operand, shape: tuple[int, ...], out: Any, part: int = 0) -> Target:
     """Return memory for a result of `shape` with the element type of `source`, the caller's `out` if given.
 
-    `out` may be `source` itself, where their shapes agree: the operation is in place then. `name` is the
-    operation's, for errors.
+    The operation is in place where `source` is `out` itself, or, of several parts of its size that `out` has,
+    that of number `part`. `name` is the operation's, for errors.
 
     Raises:
         TypeError: `out` is of a kind that cannot be written.
@@ -105,7 +105,7 @@ def target(name: str, source: Operand, shape: tuple[int, ...], out: Any) -> Targ
     if out is source.data and out.shape == shape and out.flags.writeable:
         return Target(out, lambda: out)
     destination, returned = _writable(name, out)
-    _check_out(name, source, shape, destination)
+    _check_out(name, source, shape, destination, part)
     if destination.dtype in _codes and destination.flags.carray:
         return Target(destination, returned)
     return _copied_target(destination, returned)
@@ -317,13 +317,13 @@ def _writable(name: str, out: Any) -> tuple[Array, Callable[[], Any]]:
     return data, lambda: out
 
 
-def _check_out(name: str, source: Operand, shape: tuple[int, ...], out: Array) -> None:
+def _check_out(name: str, source: Operand, shape: tuple[int, ...], out: Array, part: int) -> None:
     where = f"{name}: out"
     if out.shape != shape:
         raise ValueError(complaint(where, "wrong shape", got=out.shape, expected=str(shape)))
     if out.dtype != source.data.dtype and out.dtype.newbyteorder("=") != source.data.dtype:
         raise ValueError(complaint(where, "wrong type", got=str(out.dtype), expected=str(source.data.dtype)))
-    if not np.may_share_memory(source.data, out) or _is_same_memory(source.data, out):
+    if not np.may_share_memory(source.data, out) or _is_in_place(source.data, out, part):
         return
     if np.shares_memory(source.data, out):
         raise ValueError(
@@ -331,9 +331,11 @@ def _check_out(name: str, source: Operand, shape: tuple[int, ...], out: Array) -
         )
 
 
-def _is_same_memory(left: Array, right: Array) -> bool:
-    same = left.__array_interface__["data"][0] == right.__array_interface__["data"][0]
-    return same and left.shape == right.shape and left.strides == right.strides
+def _is_in_place(source: Array, out: Array, part: int) -> bool:
+    distance = source.__array_interface__["data"][0] - out.__array_interface__["data"][0]
+    if source.shape == out.shape:
+        return distance == 0 and source.strides == out.strides
+    return out.flags.c_contiguous and out.size > source.size and distance == part * source.nbytes
 
 
 def _copied_target(destination: Array, returned: Callable[[], Any]) -> Target:

@@ -119,7 +119,7 @@ def all_gather(
     source = arrays.operand(x)
     if group.core is None:
         return ready(name, _alone(name, x, source, out), wait)
-    target = arrays.target(name, source, _joined(source, group.size()), out)
+    target = arrays.target(name, source, _joined(source, group.size()), out, group.rank())
     return issue(
         name,
         group,

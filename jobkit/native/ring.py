@@ -99,8 +99,11 @@ def meeting(environ: Mapping[str, str]) -> Meeting:
     return Meeting(rank=rank, hosts=hosts, mode="hostfile")
 
 
-def connect(where: Meeting, environ: Mapping[str, str]) -> Group:
-    """Return the group of the ranks that met. Collective."""
+def connect(where: Meeting, environ: Mapping[str, str], epoch: int | None = None) -> Group:
+    """Return the group of the ranks that met. Collective.
+
+    `epoch` is a number that all of them give; None counts the groups that this process has formed so far.
+    """
     if len(where.hosts) == 1:
         return Group(None, backend="ring")
     _core = importlib.import_module("jobkit.native._core")
@@ -112,7 +115,7 @@ def connect(where: Meeting, environ: Mapping[str, str]) -> Group:
         where.hosts,
         mode=where.mode,
         job=where.job,
-        epoch=next(_epochs),
+        epoch=next(_epochs) if epoch is None else epoch,
         token=where.token,
         connect_timeout_s=chosen.connect_timeout_s,
         timeout_s=chosen.timeout_s,

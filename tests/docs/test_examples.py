@@ -92,3 +92,13 @@ def test_training_takes_its_settings_from_the_command_line(tmp_path: Path) -> No
     [first] = run(1, tmp_path, TRAIN, *words)
     assert first.startswith("training on 1437 images with 1 rank(s)\nepoch 1/1  loss ")
     assert run(1, tmp_path, TRAIN, *words) == [first]
+
+
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["torch_ddp.py", "torch_fsdp.py"])
+def test_pytorch_trains_on_several_ranks_as_on_one(name: str, size: int) -> None:
+    command = [sys.executable, "-m", "jobkit", "launch", "-n", str(size), "--", sys.executable]
+    done = subprocess.run([*command, str(EXAMPLES / name)], capture_output=True, text=True, timeout=170)
+    assert done.returncode == 0, done.stderr
+    alone = [11.919, 7.852, 5.210, 3.540, 2.347]
+    assert losses(done.stdout) == pytest.approx(alone, abs=2e-3)

@@ -49,16 +49,20 @@ def all_gather(x: mx.array, *, group: Group, timeout: float | None = None) -> mx
     return _call("all_gather", group, timeout, x)
 
 
-def sum_scatter(x: mx.array, op: str = "sum", *, group: Group, timeout: float | None = None) -> mx.array:
-    """Return this rank's rows of the reduction, shape[0] / N of them.
+def sum_scatter(
+    x: mx.array, op: str = "sum", *, group: Group, timeout: float | None = None, scale: float = 1.0
+) -> mx.array:
+    """Return this rank's rows of the reduction, shape[0] / N of them, times `scale`.
 
     Raises:
         ValueError: `op` is unknown, or shape[0] is not a multiple of N.
     """
     if op == "sum":
         eager.check_rows("sum_scatter", x, group.size())
-        return _call("sum_scatter", group, timeout, x)
-    return eager.reduce_scatter(op, x, groups.eager_group(group, timeout=timeout))
+        part = _call("sum_scatter", group, timeout, x)
+    else:
+        part = eager.reduce_scatter(op, x, groups.eager_group(group, timeout=timeout))
+    return part if scale == 1.0 else part * scale
 
 
 def broadcast(x: mx.array, root: int, *, group: Group, timeout: float | None = None) -> mx.array:
