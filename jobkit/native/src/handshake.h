@@ -72,6 +72,7 @@ class Handshake {
  private:
   Handshake(Fd socket, const Credentials& own, bool is_call, Deadline done_by);
 
+  void go_on();
   void say_hello();
   bool read_message();
   void understand();

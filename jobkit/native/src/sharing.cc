@@ -20,7 +20,7 @@ namespace {
 constexpr double kPatienceSeconds = 10;
 // A caller at the door that has not said hello by then is no rank.
 constexpr double kHelloSeconds = 5;
-// Callers that have not said hello; the oldest makes room.
+// Callers that have not said hello, beyond as many as there are ranks; the oldest makes room.
 constexpr size_t kMaxStrangers = 64;
 // Offers that are under way: the system bounds the descriptors that nobody has received yet.
 constexpr size_t kMaxInFlight = 512;
@@ -185,7 +185,7 @@ class Lowest final : public Sharing {
   void let_in() {
     while (Fd socket = accept_one(door_)) {
       if (!is_same_user(socket)) continue;
-      if (strangers_.size() >= kMaxStrangers) strangers_.pop_front();
+      if (strangers_.size() >= kMaxStrangers + callers_.size()) strangers_.pop_front();
       strangers_.push_back({std::move(socket), "", Deadline::in(kHelloSeconds)});
     }
   }
