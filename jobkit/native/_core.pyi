@@ -153,7 +153,7 @@ def connect(
     verbose: bool,
     victim_file: str = "",
     checks: bool = False,
-    shared_memory: bool = False,
+    shared_memory: bool = True,
     congestion: str = "",
     flight_file: str = "",
 ) -> Group: ...

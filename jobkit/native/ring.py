@@ -1,4 +1,4 @@
-"""The ring backend: TCP between the hosts, no other library; any rank may send to any other."""
+"""The ring backend: TCP between the hosts, shared memory within one; any rank may send to any other."""
 
 from __future__ import annotations
 
@@ -120,6 +120,7 @@ def connect(where: Meeting, environ: Mapping[str, str], epoch: int | None = None
         connect_timeout_s=chosen.connect_timeout_s,
         timeout_s=chosen.timeout_s,
         heartbeat_s=chosen.heartbeat_s,
+        shared_memory=chosen.shared_memory,
         verbose=chosen.verbose,
         victim_file=environ.get(VICTIM_FILE, ""),
         checks=chosen.checks,

@@ -11,6 +11,7 @@ from jobkit.errors import BackendError, complaint
 TIMEOUT = "JOBKIT_TIMEOUT_S"
 CONNECT_TIMEOUT = "JOBKIT_CONNECT_TIMEOUT_S"
 HEARTBEAT = "JOBKIT_HEARTBEAT_S"
+SHARED_MEMORY = "JOBKIT_SHM"
 VERBOSE = "MLX_RING_VERBOSE"
 CHECK = "JOBKIT_CHECK"
 CONGESTION = "JOBKIT_CONGESTION"
@@ -25,6 +26,7 @@ class Settings:
         timeout_s: Seconds that a peer may be silent during an operation; 0 waits for ever.
         connect_timeout_s: Seconds until all ranks must have met.
         heartbeat_s: Seconds between two signs of life, at least 0.1; 0 sends none.
+        shared_memory: Whether ranks of one host may communicate through memory that they share.
         verbose: Whether the ring reports on stderr what it does.
         checks: Whether the ranks compare what they are about to call before every collective.
         congestion: The congestion control of TCP connections; "system" leaves them alone, "" chooses.
@@ -33,6 +35,7 @@ class Settings:
     timeout_s: float = 300.0
     connect_timeout_s: float = 300.0
     heartbeat_s: float = 1.0
+    shared_memory: bool = True
     verbose: bool = False
     checks: bool = False
     congestion: str = ""
@@ -42,12 +45,13 @@ def settings(environ: Mapping[str, str]) -> Settings:
     """Return the settings that the environment asks for, defaults for the rest.
 
     Raises:
-        BackendError: A value is not a number of seconds, or too short.
+        BackendError: A value is not a number of seconds, or too short, or neither 0 nor 1.
     """
     return Settings(
         timeout_s=_seconds(environ, TIMEOUT, Settings.timeout_s),
         connect_timeout_s=_seconds(environ, CONNECT_TIMEOUT, Settings.connect_timeout_s),
         heartbeat_s=_heartbeat(environ),
+        shared_memory=_switch(environ, SHARED_MEMORY, Settings.shared_memory),
         verbose=environ.get(VERBOSE, "") not in ("", "0"),
         checks=environ.get(CHECK, "") not in ("", "0"),
         congestion=environ.get(CONGESTION, ""),
@@ -74,6 +78,13 @@ def _heartbeat(environ: Mapping[str, str]) -> float:
         expected = f"0, or at least {SHORTEST_HEARTBEAT_S} seconds"
         raise BackendError(complaint(HEARTBEAT, "too short", got=environ[HEARTBEAT], expected=expected))
     return value
+
+
+def _switch(environ: Mapping[str, str], name: str, default: bool) -> bool:
+    text = environ.get(name, "").strip()
+    if text not in ("", "0", "1"):
+        raise BackendError(complaint(name, "neither on nor off", got=text, expected="0 or 1"))
+    return text == "1" if text else default
 
 
 def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:

@@ -17,6 +17,7 @@ def test_every_variable_is_read() -> None:
         "JOBKIT_TIMEOUT_S": "1.5",
         "JOBKIT_CONNECT_TIMEOUT_S": " 20 ",
         "JOBKIT_HEARTBEAT_S": "0",
+        "JOBKIT_SHM": "0",
         "MLX_RING_VERBOSE": "1",
         "JOBKIT_CHECK": "1",
         "JOBKIT_CONGESTION": "cubic",
@@ -25,6 +26,7 @@ def test_every_variable_is_read() -> None:
         timeout_s=1.5,
         connect_timeout_s=20,
         heartbeat_s=0,
+        shared_memory=False,
         verbose=True,
         checks=True,
         congestion="cubic",
@@ -47,6 +49,16 @@ def test_a_heartbeat_that_nobody_could_answer_in_time_is_refused() -> None:
     expected = "JOBKIT_HEARTBEAT_S: too short, got '0.001', expected 0, or at least 0.1 seconds"
     with pytest.raises(BackendError, match=expected):
         settings({"JOBKIT_HEARTBEAT_S": "0.001"})
+
+
+@pytest.mark.parametrize(("text", "expected"), [("", True), ("1", True), (" 0", False)])
+def test_memory_is_shared_unless_somebody_says_no(text: str, expected: bool) -> None:
+    assert settings({"JOBKIT_SHM": text}).shared_memory is expected
+
+
+def test_an_answer_that_is_neither_yes_nor_no_is_refused() -> None:
+    with pytest.raises(BackendError, match="JOBKIT_SHM: neither on nor off, got 'off', expected 0 or 1"):
+        settings({"JOBKIT_SHM": "off"})
 
 
 def test_a_count_is_none_where_it_is_not_set() -> None:

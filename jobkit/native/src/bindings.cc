@@ -133,7 +133,7 @@ NB_MODULE(_core, m) {
   define_group(m);
   m.def("connect", &py_connect, "rank"_a, "hosts"_a, nb::kw_only(), "mode"_a, "job"_a, "epoch"_a, "token"_a,
         "connect_timeout_s"_a, "timeout_s"_a, "heartbeat_s"_a, "verbose"_a, "victim_file"_a = "",
-        "checks"_a = false, "shared_memory"_a = false, "congestion"_a = "", "flight_file"_a = "");
+        "checks"_a = false, "shared_memory"_a = true, "congestion"_a = "", "flight_file"_a = "");
   m.def("empty", &py_empty, "shape"_a, "dtype"_a);
   m.def("kept_bytes", &blocks::n_kept);
   m.def("reduce", &py_reduce, "op"_a, "dtype"_a, "left"_a, "right"_a, "out"_a, "count"_a,

@@ -298,7 +298,7 @@ void Control::end(int index, const std::string& reason) {
 // through it come to an end. Of one that left in an orderly way all arrives that it sent.
 void Control::lose(int rank, const std::string& reason) {
   peers_[rank].gone = true;
-  if (!peers_[rank].left) observer_.gone(rank, reason);
+  observer_.gone(rank, reason);
   if (!forwards_) return;
   send_all(control_frame(ControlKind::kGone, number(rank) + reason), kNobody);
   std::erase_if(passing_, [&](const std::pair<int, int>& pair) {

@@ -43,7 +43,7 @@ class ControlObserver {
   // What this rank is waiting in, for a peer that asks: see Mesh::doing.
   virtual std::string doing() = 0;
   virtual void answered(int peer, const std::string& doing) = 0;
-  // The connection ended without a word.
+  // The connection ended, without a word or after the peer had left.
   virtual void gone(int peer, const std::string& reason) = 0;
   // The peer cannot be reached any more: its messages went through rank `by`, which is gone or has left.
   virtual void cut_off(int peer, int by) = 0;

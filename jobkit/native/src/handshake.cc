@@ -12,7 +12,7 @@ namespace jobkit {
 namespace {
 
 constexpr char kMagic[] = "JKHS";
-constexpr uint16_t kHandshakeVersion = 2;
+constexpr uint16_t kHandshakeVersion = 1;
 constexpr size_t kPrefix = 8;
 constexpr size_t kNonce = 16;
 constexpr size_t kHost = 64;

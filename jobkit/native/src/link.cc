@@ -208,6 +208,16 @@ bool Link::keep(Incoming& incoming) {
   return true;
 }
 
+bool Link::keep_for(Receive* stream, uint64_t offset, const uint8_t* data, size_t n_bytes) {
+  if (n_kept_ > 0 && n_kept_ + n_bytes > kMaxKept) return false;
+  Frame frame{stream->key, stream->signature, static_cast<uint32_t>(n_bytes), offset};
+  n_kept_ += n_bytes;
+  kept_.push_back({frame, std::make_unique_for_overwrite<uint8_t[]>(n_bytes), stream, n_bytes});
+  std::memcpy(kept_.back().bytes.get(), data, n_bytes);
+  stream->n_kept++;
+  return true;
+}
+
 void Link::relieve() {
   for (Incoming& incoming : incoming_) {
     if (incoming.stalled && keep(incoming)) stall(incoming, false);

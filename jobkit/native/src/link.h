@@ -138,9 +138,9 @@ class Link {
   // Drop what was kept for a group that is gone.
   void drop_context(uint32_t context);
   // Keeps what comes for streams that have no room: their readers wait for something else.
-  void relieve();
+  virtual void relieve();
   // Whether a stream without room holds up what is behind it.
-  bool is_stalled() const { return n_stalled_ > 0; }
+  virtual bool is_stalled() const { return n_stalled_ > 0; }
 
   bool wants_read() const { return !posted_.empty(); }
   // Whether there is something to write now.
@@ -220,6 +220,8 @@ class Link {
   // The next bytes of the frame are at their place.
   void came(Incoming& incoming, size_t n_bytes);
   void completed(Send* send);
+  // Keeps what a stream has been given notice of, from `offset` of its message on. False: there is no room.
+  bool keep_for(Receive* stream, uint64_t offset, const uint8_t* data, size_t n_bytes);
   void stall(Incoming& incoming, bool stalled);
   void close_reading(const std::string& reason);
   void close_writing(const std::string& reason);

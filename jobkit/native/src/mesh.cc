@@ -8,6 +8,8 @@
 #include <cerrno>
 
 #include "process.h"
+#include "shm_link.h"
+#include "tcp_link.h"
 
 namespace jobkit {
 namespace {
@@ -62,6 +64,7 @@ Mesh::Mesh(Wiring wiring, Warn warn, double heartbeat_s, std::string victim_file
       n_unanswered_(wiring.size),
       ticked_(wiring.size) {
   links_.resize(size_);
+  arena_ = std::move(wiring.arena);
   routes_ = Routes(rank_, reach_);
   std::vector<Fd> relayed(size_);
   int n_here = 0;
@@ -72,7 +75,11 @@ Mesh::Mesh(Wiring wiring, Warn warn, double heartbeat_s, std::string victim_file
       wiring.data[p].emplace_back();
       std::tie(wiring.data[p][0], relayed[p]) = make_stream();
     }
-    if (!wiring.data[p].empty()) links_[p] = std::make_unique<TcpLink>(p, std::move(wiring.data[p]), *this);
+    if (reach(rank_, p) == Reach::kShared) {
+      links_[p] = std::make_unique<ShmLink>(p, arena_, wiring.places[p], *this);
+    } else if (!wiring.data[p].empty()) {
+      links_[p] = std::make_unique<TcpLink>(p, std::move(wiring.data[p]), *this);
+    }
   }
   spins_ = n_here <= static_cast<int>(identities_[rank_].processors);
   if (size_ == 1) return;
@@ -267,6 +274,12 @@ void Mesh::poll_links(std::unique_lock<std::mutex>& lock, Deadline deadline, boo
   for (auto& link : links_) {
     if (link) link->watch(watched_);
   }
+  if (arena_) {
+    watched_.push_back({arena_->doorbell(), POLLIN, 0});
+    arena_->fall_asleep();
+    // What came before that was said rings no bell.
+    if (pump(true, nullptr)) return arena_->awake();
+  }
   n_watched_ = n_changes_;
   uint64_t health_before = health();
   lock.unlock();
@@ -277,6 +290,7 @@ void Mesh::poll_links(std::unique_lock<std::mutex>& lock, Deadline deadline, boo
   char bytes[64];
   if (n > 0 && watched_[0].revents) (void)!::read(wake_reader_.get(), bytes, sizeof bytes);
   lock.lock();
+  if (arena_) arena_->awake();
   if (n > 0) pump(true, nullptr);
 }
 

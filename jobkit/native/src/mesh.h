@@ -242,6 +242,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
   std::atomic<int> n_contenders_{0};  // threads that hold the lock or want it
   std::condition_variable woken_;
   std::vector<std::unique_ptr<Link>> links_;
+  std::shared_ptr<Arena> arena_;  // nullptr: no link shares memory
   std::map<uint32_t, Active*> actives_;
   std::map<uint32_t, bool> parted_;
   bool somebody_polls_ = false;

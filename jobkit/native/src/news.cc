@@ -95,6 +95,10 @@ void Mesh::gone(int peer, const std::string& reason) {
     std::lock_guard lock(news_mutex_);
     if (peers_[peer].standing == Standing::kPresent) peers_[peer] = {Standing::kGone, reason, kNobody};
   }
+  {
+    Lock lock(*this);
+    if (links_[peer]) links_[peer]->peer_ended(reason);
+  }
   changed();
   news_.notify_all();
 }

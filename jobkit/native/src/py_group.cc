@@ -377,6 +377,7 @@ nb::object PyGroup::quick_message(int call_code, nb::handle x, nb::handle peer, 
 
 nb::dict PyGroup::topology() const {
   constexpr const char* kinds[] = {"direct", "neighbours"};
+  constexpr const char* reaches[] = {"relayed", "direct", "shm"};
   const Mesh& mesh = group().mesh();
   const std::vector<int>& members = group().members();
   nb::list ranks, matrix, links;
@@ -391,7 +392,7 @@ nb::dict PyGroup::topology() const {
     ranks.append(entry);
     links.append(mesh.n_connections(p));
     nb::list row;
-    for (int q : members) row.append(p == q ? "self" : mesh.is_direct(p, q) ? "direct" : "relayed");
+    for (int q : members) row.append(p == q ? "self" : reaches[static_cast<int>(mesh.reach(p, q))]);
     matrix.append(row);
   }
   nb::dict result;

@@ -8,8 +8,9 @@ RingShape::RingShape(uint8_t* block, size_t n_block)
 
 bool RingWriter::find_room(size_t n) {
   uint64_t read = read_position().load(std::memory_order_acquire);
-  if (read > position_ || position_ - read > capacity_) is_broken_ = true;
-  if (is_broken_) return false;
+  if (read == kEnd) state_ = RingState::kEnded;
+  if (read != kEnd && (read > position_ || position_ - read > capacity_)) state_ = RingState::kBroken;
+  if (state_ != RingState::kOpen) return false;
   limit_ = read + capacity_;
   return position_ + n <= limit_;
 }
@@ -23,7 +24,7 @@ void RingWriter::leave_gap(size_t n) {
 
 Record RingReader::peek_odd(uint64_t n_bytes) {
   if (n_bytes != kGap || offset_ == 0) {
-    is_broken_ = true;
+    state_ = n_bytes == kEnd ? RingState::kEnded : RingState::kBroken;
     return {};
   }
   advance(capacity_ - offset_);

@@ -9,7 +9,9 @@
 // record before it publishes that record: what lay there in the last round cannot be taken for a stamp. The
 // reader says rarely how far it has come, and the writer looks at that only when it runs out of room.
 //
-// The other side's memory is not trusted: a length or a position that cannot be is `is_broken`.
+// A writer that has no more to give says so in the place of the next stamp, and a reader that wants no more in
+// the place of its position. The other side's memory is not trusted: a length or a position that cannot be is
+// kBroken.
 #pragma once
 
 #include <atomic>
@@ -27,6 +29,8 @@ struct Record {
   size_t n_bytes = 0;
 };
 
+enum class RingState : uint8_t { kOpen, kEnded, kBroken };
+
 // What both sides agree on: where the ring is, and how large it is. `n_block` bytes at `block`, which is all
 // zero at first and begins on a cache line, hold the reader's position and the records.
 class RingShape {
@@ -37,11 +41,15 @@ class RingShape {
   // reader has not reported yet fit in it together.
   size_t max_record() const { return capacity_ / 4 - kStamp; }
 
+  // kEnded: the other side has ended it, and, for a reader, all its records have been consumed.
+  RingState state() const { return state_; }
+
  protected:
   using Word = std::atomic<uint64_t>;
   static_assert(Word::is_always_lock_free && sizeof(Word) == kStamp);
 
-  static constexpr uint64_t kGap = UINT64_MAX;  // a stamp: the next record is at the beginning
+  static constexpr uint64_t kGap = UINT64_MAX;      // a stamp: the next record is at the beginning
+  static constexpr uint64_t kEnd = UINT64_MAX - 1;  // a stamp or a position: nothing follows
 
   static size_t room_for(size_t n_bytes) { return (kStamp + n_bytes + kCacheLine - 1) & ~(kCacheLine - 1); }
   Word& stamp(size_t offset) const { return *reinterpret_cast<Word*>(data_ + offset); }
@@ -56,7 +64,7 @@ class RingShape {
   size_t capacity_;
   uint64_t position_ = 0;  // bytes written or consumed, ever
   size_t offset_ = 0;      // where that is in the ring
-  bool is_broken_ = false;
+  RingState state_ = RingState::kOpen;
 };
 
 class RingWriter : public RingShape {
@@ -80,7 +88,8 @@ class RingWriter : public RingShape {
     own.store(n_bytes, std::memory_order_release);
   }
 
-  bool is_broken() const { return is_broken_; }
+  // After the last record.
+  void end() { stamp(offset_).store(kEnd, std::memory_order_release); }
 
  private:
   bool find_room(size_t n);
@@ -103,20 +112,20 @@ class RingReader : public RingShape {
     return {data_ + offset_ + kStamp, n_bytes};
   }
 
-  // Lets go of the record that was peeked at.
-  void consume(size_t n_bytes) {
+  // Lets go of the record that was peeked at. True when the writer, which may wait for room, can know now.
+  bool consume(size_t n_bytes) {
     advance(room_for(n_bytes));
-    if (position_ - reported_ >= capacity_ / 8) report();
+    if (position_ - reported_ < capacity_ / 8) return false;
+    reported_ = position_;
+    read_position().store(position_, std::memory_order_release);
+    return true;
   }
 
-  bool is_broken() const { return is_broken_; }
+  // Wants no more.
+  void end() { read_position().store(kEnd, std::memory_order_release); }
 
  private:
   Record peek_odd(uint64_t n_bytes);
-  void report() {
-    reported_ = position_;
-    read_position().store(position_, std::memory_order_release);
-  }
 
   uint64_t reported_ = 0;
 };

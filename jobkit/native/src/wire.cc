@@ -26,6 +26,11 @@ std::string to_string(const Signature& signature) {
 }
 
 void encode(const Frame& frame, FrameBytes& bytes) {
+  encode_unchecked(frame, bytes);
+  ByteWriter(bytes.data() + kChecksumAt).put(checksum(bytes.data()));
+}
+
+void encode_unchecked(const Frame& frame, FrameBytes& bytes) {
   const Signature& call = frame.signature;
   ByteWriter writer(bytes.data());
   writer.put(kWireMagic).put(kWireVersion).put(static_cast<uint8_t>(frame.key.kind));
@@ -33,10 +38,16 @@ void encode(const Frame& frame, FrameBytes& bytes) {
   writer.put(static_cast<uint8_t>(call.call)).put(static_cast<uint8_t>(call.dtype)).put(call.schedule);
   writer.put(uint8_t{0}).put(call.tag_or_root).put(call.count).put(uint32_t{0});
   writer.put(frame.key.message).put(frame.n_bytes).put(frame.offset);
-  ByteWriter(bytes.data() + kChecksumAt).put(checksum(bytes.data()));
 }
 
 std::optional<Frame> decode(const uint8_t* bytes, std::string& wrong) {
+  std::optional<Frame> frame = decode_unchecked(bytes, wrong);
+  if (!frame || ByteReader(bytes + kChecksumAt).get<uint32_t>() == checksum(bytes)) return frame;
+  wrong = "the checksum of a frame's header is wrong";
+  return std::nullopt;
+}
+
+std::optional<Frame> decode_unchecked(const uint8_t* bytes, std::string& wrong) {
   ByteReader reader(bytes);
   auto magic = reader.get<uint16_t>();
   auto version = reader.get<uint8_t>();
@@ -45,8 +56,6 @@ std::optional<Frame> decode(const uint8_t* bytes, std::string& wrong) {
     wrong = "these are not the bytes of a frame";
   } else if (version != kWireVersion) {
     wrong = "frame version " + std::to_string(version) + ", expected " + std::to_string(kWireVersion);
-  } else if (ByteReader(bytes + kChecksumAt).get<uint32_t>() != checksum(bytes)) {
-    wrong = "the checksum of a frame's header is wrong";
   }
   if (!wrong.empty()) return std::nullopt;
   Frame frame;

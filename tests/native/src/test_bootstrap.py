@@ -241,7 +241,7 @@ def test_a_group_of_another_size_is_turned_away(reserve_ports: Reserve, connect_
 
 def hello(target: int, job: str, *, nonce: bytes = bytes(16), channel: int = 0) -> bytes:
     """Return what a caller of rank 0 of 2 says first."""
-    identity = struct.pack("<IIQ64s", 1, 1, 1, b"host")
+    identity = struct.pack("<IIQ32s64s", 1, 1, 1, bytes(32), b"host")
     body = struct.pack("<iiIiI", 0, 2, 0, target, channel) + hashlib.sha256(job.encode()).digest() + nonce
     return MAGIC + b"\x01\x00" + body + identity
 
@@ -256,7 +256,7 @@ def read_exactly(caller: socket.socket, n: int) -> bytes:
     return data
 
 
-CHALLENGE = 8 + 4 + 16 + 80 + 32
+CHALLENGE = 8 + 4 + 16 + 112 + 32
 
 
 def test_a_recorded_handshake_is_of_no_use_a_second_time(

@@ -100,7 +100,7 @@ def test_parallel_connections_carry_one_message_in_parts(threads: Threads) -> No
         every_operation(300_001)(group)
         return group.topology()["connections"]
 
-    assert threads(2, program, mode="hostfile", per_rank=3) == [[0, 3], [3, 0]]
+    assert threads(2, program, mode="hostfile", per_rank=3, shared_memory=False) == [[0, 3], [3, 0]]
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64", "float16", "float64", "complex64"])
@@ -346,12 +346,14 @@ def test_read_only_buffers_may_be_sent(threads: Threads) -> None:
     assert threads(2, program) == [b"\0\0\0\0\1\1\1\1"] * 2
 
 
-def test_topology_tells_who_is_where(threads: Threads) -> None:
-    for topology in threads(3, lambda group: group.topology(), mode="hostfile"):
+@pytest.mark.parametrize(("shared_memory", "reach"), [(True, "shm"), (False, "direct")])
+def test_topology_tells_who_is_where(threads: Threads, shared_memory: bool, reach: str) -> None:
+    options = {"mode": "hostfile", "shared_memory": shared_memory}
+    for topology in threads(3, lambda group: group.topology(), **options):
         assert topology["kind"] == "direct"
         assert [each["rank"] for each in topology["ranks"]] == [0, 1, 2]
         assert len({each["node"] for each in topology["ranks"]}) == 1
-        assert topology["matrix"][0] == ["self", "direct", "direct"]
+        assert topology["matrix"][0] == ["self", reach, reach]
 
 
 def test_some_ranks_make_a_group_without_asking_the_others(threads: Threads) -> None:
