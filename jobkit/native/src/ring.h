@@ -9,9 +9,9 @@
 // record before it publishes that record: what lay there in the last round cannot be taken for a stamp. The
 // reader says rarely how far it has come, and the writer looks at that only when it runs out of room.
 //
-// A writer that has no more to give says so in the place of the next stamp, and a reader that wants no more in
-// the place of its position. The other side's memory is not trusted: a length or a position that cannot be is
-// kBroken.
+// A writer that has no more to give says so in the place of the next stamp, and a reader that wants no more
+// in the place of its position. The other side's memory is not trusted: a length or a position that cannot be
+// is kBroken.
 #pragma once
 
 #include <atomic>

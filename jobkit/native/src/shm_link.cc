@@ -11,8 +11,8 @@ constexpr size_t kTurnBytes = 1 << 20;
 
 constexpr size_t kLargestFrame = 64 << 10;
 
-// Where the payload begins in a record: right behind the header if it fits into the first cache line with it, else on
-// the next line.
+// Where the payload begins in a record: right behind the header if it fits into the first cache line with it,
+// else on the next line.
 size_t payload_at(size_t n_bytes) {
   return n_bytes + kStamp + kFrameHeader <= kCacheLine ? kFrameHeader : kCacheLine - kStamp;
 }
@@ -49,7 +49,8 @@ bool ShmLink::pump_receive() {
 bool ShmLink::next_record() {
   Record record = reader_.peek();
   if (!record.data) {
-    if (reader_.state() == RingState::kBroken) close_reading("it wrote what cannot be into the shared memory");
+    if (reader_.state() == RingState::kBroken)
+      close_reading("it wrote what cannot be into the shared memory");
     if (reader_.state() == RingState::kEnded) close_reading("the connection was closed");
     if (!ended_.empty()) close_reading(ended_);
     return false;
@@ -140,7 +141,8 @@ bool ShmLink::pump_send() {
     uint8_t* record = writer_.reserve(n_record);
     if (!record) {
       if (writer_.state() == RingState::kEnded) close_writing("it has left");
-      if (writer_.state() == RingState::kBroken) close_writing("it wrote what cannot be into the shared memory");
+      if (writer_.state() == RingState::kBroken)
+        close_writing("it wrote what cannot be into the shared memory");
       break;
     }
     FrameBytes head;
