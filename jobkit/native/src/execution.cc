@@ -1,7 +1,6 @@
 #include "execution.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace jobkit {
 namespace {
@@ -11,6 +10,10 @@ constexpr size_t kChunk = 64 << 10;
 
 // Computed by one step before the links get their turn.
 constexpr size_t kTurn = 256 << 10;
+
+// What is produced in pieces that no other step reads goes past the cache from this size on: 64 MiB were
+// written 1.4 times as fast, one MiB more slowly (2-core VM).
+constexpr size_t kPastCache = 4 << 20;
 
 // Below this it is not worth letting other threads at the links while this one computes.
 constexpr size_t kWorthUnlocking = 16 << 10;
@@ -32,7 +35,10 @@ Execution::Execution(Plan plan, const std::vector<int>& members) : plan_(std::mo
       sends_.emplace_back().peer = members[each.peer];
     }
     n_parts = std::max(n_parts, each.parts.size());
-    for (const Span& part : each.parts) state.sources.push_back(find_sources(each, part));
+    for (const Span& part : each.parts) {
+      state.sources.push_back(find_sources(each, part));
+      for (const Source& source : state.sources.back()) states_[source.step].is_read = true;
+    }
   }
   parts_.resize(n_parts);
   open_.reserve(plan_.steps.size());
@@ -209,8 +215,8 @@ bool Execution::advance_send(int index) {
   if (!may_begin(index)) return false;
   uint64_t n_ready = n_available(index, 0) * n_bytes_;
   if (n_ready < send.n_bytes) n_ready -= n_ready % kFrameGrain;
+  bool moved = n_ready > send.n_ready || !send.may_go;
   send.may_go = true;
-  bool moved = n_ready > send.n_ready;
   send.n_ready = n_ready;
   return moved;
 }
@@ -240,10 +246,10 @@ bool Execution::advance_local(Mesh& mesh, int index, std::unique_lock<std::mutex
     n -= state.n_done;
     if (n * n_bytes_ >= kWorthUnlocking) {
       lock.unlock();
-      compute(each, state.n_done, n);
+      compute(each, state.is_read, state.n_done, n);
       lock.lock();
     } else {
-      compute(each, state.n_done, n);
+      compute(each, state.is_read, state.n_done, n);
     }
     for (int stream : each.streams) {
       if (stream == kNobody) continue;
@@ -262,15 +268,16 @@ bool Execution::advance_local(Mesh& mesh, int index, std::unique_lock<std::mutex
   return moved;
 }
 
-void Execution::compute(const Step& each, uint64_t n_done, uint64_t n) {
+void Execution::compute(const Step& each, bool is_read, uint64_t n_done, uint64_t n) {
   uint8_t* out = at(each.out) + n_done * n_bytes_;
+  bool past_cache = !is_read && each.out.count * n_bytes_ >= kPastCache;
   if (each.kind == StepKind::kCopy) {
-    if (parts_[0] != out) std::memcpy(out, parts_[0], n * n_bytes_);
+    if (parts_[0] != out) copy(out, parts_[0], n * n_bytes_, past_cache);
   } else if (each.parts.size() == 2 && !each.last) {
-    reduce(operands_.op, dtype_, parts_[0], parts_[1], out, n);
+    reduce(operands_.op, dtype_, parts_[0], parts_[1], out, n, past_cache);
   } else {
     reduce_all(operands_.op, dtype_, parts_.data(), static_cast<int>(each.parts.size()), out, n,
-               each.last ? operands_.scale : 1.0);
+               each.last ? operands_.scale : 1.0, past_cache);
   }
 }
 

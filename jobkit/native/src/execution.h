@@ -51,6 +51,7 @@ class Execution final : public Work {
     uint64_t n_done = 0;  // elements, from the start on
     bool waits = false;   // for its gate
     bool complete = false;
+    bool is_read = false;                      // another step takes in what this one produces
     int request = kNobody;                     // its place among receives_ or sends_
     std::vector<std::vector<Source>> sources;  // of each part, in ascending order
   };
@@ -64,7 +65,7 @@ class Execution final : public Work {
   bool advance_receive(Mesh& mesh, int index);
   bool advance_send(int index);
   bool advance_local(Mesh& mesh, int index, std::unique_lock<std::mutex>& lock);
-  void compute(const Step& step, uint64_t n_done, uint64_t n);
+  void compute(const Step& step, bool is_read, uint64_t n_done, uint64_t n);
 
   Plan plan_;
   std::vector<State> states_;
