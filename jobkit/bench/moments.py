@@ -7,8 +7,8 @@ from time import perf_counter
 
 from jobkit.bench.crew import Crew
 
-_ROUNDS = 7
-_CALLS = 2000
+_BATCHES = 1000  # of which the best counts: short ones, so that one of them is not disturbed
+_CALLS = 20
 _MIB = 1 << 20
 _USE = {"do": "run", "op": "all_sum", "dtype": "float32", "form": "out", "iterations": 10, "warmup": 0}
 
@@ -50,7 +50,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Overhead:
-    """What Python adds to a sum, in seconds a call; of each kind the best of several rounds.
+    """What Python adds to a sum, in seconds a call; of each kind the best of many short batches.
 
     Attributes:
         n_bytes: Of each array.
@@ -102,11 +102,10 @@ def overhead(crew: Crew, n_bytes: int, deadline_s: float) -> Overhead:
         NotServed: There is no compiler, or it is not jobkit's engine.
         CrewError: It failed.
     """
-    command = {"do": "overhead", "count": n_bytes // 4, "iterations": _CALLS}
-    rounds = [crew.ask(command, deadline_s) for _ in range(_ROUNDS)]
-    names = ("engine", "out", "alloc")
-    times = {name: min(max(float(r[name]) for r in replies) for replies in rounds) for name in names}
-    return Overhead(n_bytes, **times)
+    command = {"do": "overhead", "count": n_bytes // 4, "iterations": _CALLS, "batches": _BATCHES}
+    replies = crew.ask(command, deadline_s)
+    engine, out, alloc = (max(float(reply[name]) for reply in replies) for name in ("engine", "out", "alloc"))
+    return Overhead(n_bytes, engine, out, alloc)
 
 
 def columns(moment: Moment) -> dict[str, str]:

@@ -37,7 +37,7 @@ def test_a_rank_that_waits_is_measured_while_it_waits(crew: Start) -> None:
 def test_what_python_adds_is_the_difference_to_a_loop_in_c(
     crew: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(moments, "_CALLS", 20)
+    monkeypatch.setattr(moments, "_BATCHES", 3)
 
     found = moments.overhead(crew(), 8, 60)
 

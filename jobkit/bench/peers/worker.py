@@ -26,6 +26,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from types import ModuleType
@@ -133,15 +134,13 @@ class Worker:
         """Time sums with kept memory, with new memory, and without Python around them."""
         library, n = self._library, command["iterations"]
         x = library.array(pattern.given(library.rank, library.size, command["count"], "float32"), "float32")
-        engine = library.engine(x, np.ones_like(x))
-        seconds = {"engine": 0.0}
-        for form in ("out", "alloc"):
-            call = library.call("all_sum", x, form)
-            seconds[form] = _timed(library, call, n, 1 + n // 10)["seconds"]
-            engine(1 + n // 10)
-            library.barrier()
-            seconds["engine"] += engine(n) / n / 2
-        return seconds
+        loops = {"engine": library.engine(x, np.ones_like(x))}
+        loops |= {form: partial(_repeated, library.call("all_sum", x, form).run) for form in ("out", "alloc")}
+        times = {name: [loop(n) / n] for name, loop in loops.items()}
+        for _ in range(command["batches"]):
+            for name, loop in loops.items():
+                times[name].append(loop(n) / n)
+        return {name: min(each) for name, each in times.items()}
 
     def do_run(self, command: dict[str, Any]) -> dict[str, Any]:
         """Repeat an operation, time it, and compare what it gives."""
@@ -178,16 +177,22 @@ def _timed(library: Library, call: Call, iterations: int, warmup: int) -> dict[s
     for _ in repeat(None, warmup):
         run()
     library.barrier()
-    cpu, began = time.process_time(), time.perf_counter()
-    for _ in repeat(None, iterations):
-        run()
-    seconds = time.perf_counter() - began
+    cpu = time.process_time()
+    seconds = _repeated(run, iterations)
     cpu = time.process_time() - cpu
     alone = sorted(_one_by_one(run, min(iterations, _ALONE)))
     last = len(alone) - 1
     times = {"seconds": seconds / iterations, "cpu": cpu / iterations}
     times |= {"p50": alone[last // 2], "p99": alone[last * 99 // 100]}
     return {name: value / call.times for name, value in times.items()}
+
+
+def _repeated(run: Callable[[], Any], n: int) -> float:
+    """Return the seconds that `n` calls take."""
+    began = time.perf_counter()
+    for _ in repeat(None, n):
+        run()
+    return time.perf_counter() - began
 
 
 def _one_by_one(run: Callable[[], Any], n: int) -> list[float]:

@@ -33,7 +33,7 @@ def test_the_engine_is_called_as_often_on_each_rank_and_is_in_step_afterwards(
 ) -> None:
     one = crew()
 
-    for reply in one.ask({"do": "overhead", "count": 2, "iterations": 5}, 60):
+    for reply in one.ask({"do": "overhead", "count": 2, "iterations": 5, "batches": 2}, 60):
         assert min(reply.values()) > 0
     one.ask({"do": "idle", "seconds": 0}, 60)
 
@@ -51,7 +51,7 @@ def test_an_error_of_the_engine_is_an_error(
             return Call(lambda: None)
     """
     with pytest.raises(CrewError, match=r"RuntimeError: .*calls differ"):
-        crew(fake("odd", odd)).ask({"do": "overhead", "count": 4, "iterations": 5}, 60)
+        crew(fake("odd", odd)).ask({"do": "overhead", "count": 4, "iterations": 5, "batches": 2}, 60)
 
 
 @pytest.mark.parametrize(("compiler", "told"), [("false", "false -O2"), ("", "no C compiler")])
