@@ -9,6 +9,7 @@ BUILD_TOOLS := "scikit-build-core>=1.1" "nanobind>=2.10" "numpy>=2" cmake ninja
 # Both installs are editable: a change of Python counts at once, a change of what is compiled makes a new build.
 COMPILED := pyproject.toml jobkit/native/src/CMakeLists.txt $(wildcard jobkit/native/src/*.cc jobkit/native/src/*.h)
 PYTEST_FLAGS ?=
+CPP := $(wildcard $(foreach folder,jobkit/native/src tests/native/src/programs,$(folder)/*.cc $(folder)/*.h))
 
 .PHONY: demo test check lint format system system-tests clean
 .DELETE_ON_ERROR:
@@ -27,13 +28,13 @@ lint: $(TEST)/.installed
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/mypy
-	$(TEST)/bin/clang-format --dry-run --Werror $(wildcard jobkit/native/src/*.cc jobkit/native/src/*.h)
+	$(TEST)/bin/clang-format --dry-run --Werror $(CPP)
 	$(TEST)/bin/codespell
 
 format: $(TEST)/.installed
 	$(TEST)/bin/ruff check --fix-only .
 	$(TEST)/bin/ruff format .
-	$(TEST)/bin/clang-format -i $(wildcard jobkit/native/src/*.cc jobkit/native/src/*.h)
+	$(TEST)/bin/clang-format -i $(CPP)
 
 $(DEMO)/.installed: $(COMPILED) | system
 	$(call environment,$(DEMO),mlx,docs)

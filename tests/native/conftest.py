@@ -37,7 +37,9 @@ def reserved_ports(n: int) -> Iterator[list[int]]:
         yield [each.getsockname()[1] for each in sockets]
 
 
-def connect(rank: int, ports: list[int], job: str, token: bytes, timeout_s: float) -> Group:
+def connect(
+    rank: int, ports: list[int], job: str, token: bytes, timeout_s: float, shared_memory: bool = False
+) -> Group:
     """Return rank's group of a world that meets on loopback."""
     core = importlib.import_module("jobkit.native._core").connect(
         rank,
@@ -50,6 +52,7 @@ def connect(rank: int, ports: list[int], job: str, token: bytes, timeout_s: floa
         timeout_s=timeout_s,
         heartbeat_s=1.0,
         verbose=False,
+        shared_memory=shared_memory,
     )
     return Group(core, backend="ring", is_authenticated=bool(token))
 
@@ -61,13 +64,15 @@ def _run(
     token: bytes = TOKEN,
     timeout_s: float = 60.0,
     check: bool = True,
+    shared_memory: bool = False,
+    deadline_s: float = DEADLINE_S,
 ) -> list[Any]:
     results: list[Any] = [None] * n
     job = uuid.uuid4().hex
 
     def rank_main(rank: int, ports: list[int]) -> None:
         try:
-            with contextlib.closing(connect(rank, ports, job, token, timeout_s)) as group:
+            with contextlib.closing(connect(rank, ports, job, token, timeout_s, shared_memory)) as group:
                 results[rank] = program(group)
         except BaseException as error:  # noqa: BLE001 - handed to the test
             results[rank] = error
@@ -77,7 +82,7 @@ def _run(
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(DEADLINE_S)
+            thread.join(deadline_s)
         assert not any(thread.is_alive() for thread in threads), "a rank hangs"
     failures = [result for result in results if isinstance(result, BaseException)]
     if check and failures:
