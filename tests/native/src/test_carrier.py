@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not SYSTEM.exists(), reason="the congestion cont
 
 
 def said(threads: Threads, capfd: pytest.CaptureFixture[str], **options: Any) -> list[str]:
-    threads(2, lambda group: group.barrier(), verbose=True, **options)
+    threads(2, lambda group: group.barrier(), verbose=True, shared_memory=False, **options)
     return capfd.readouterr().err.splitlines()
 
 
@@ -48,7 +48,8 @@ def test_the_system_s_congestion_control_may_be_kept(
 
 
 def test_one_that_the_system_lacks_is_an_error(threads: Threads) -> None:
-    results = threads(2, lambda group: group.barrier(), check=False, congestion="none-such")
+    options = {"shared_memory": False, "congestion": "none-such"}
+    results = threads(2, lambda group: group.barrier(), check=False, **options)
 
     for error in results:
         assert isinstance(error, _core.Error)
