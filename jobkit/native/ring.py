@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 
 from jobkit.errors import BackendError, complaint
 from jobkit.native import gangfile, hostfile
 from jobkit.native.group import Group
-from jobkit.native.settings import integer, settings
+from jobkit.native.settings import SCHEDULE, integer, settings
 
 GANG_FILE = "JOBKIT_GANG_FILE"
 TOKEN_FILE = "JOBKIT_TOKEN_FILE"
@@ -126,6 +127,7 @@ def connect(where: Meeting, environ: Mapping[str, str], epoch: int | None = None
         checks=chosen.checks,
         congestion=chosen.congestion,
         flight_file=flight_file(where.rank, environ),
+        schedules=_checked_schedules(_core, chosen.schedules),
     )
     return Group(core, backend="ring", is_authenticated=bool(where.token))
 
@@ -135,6 +137,13 @@ def flight_file(rank: int, environ: Mapping[str, str]) -> str:
     folder = Path(environ.get(RUN_DIR, "")) / f"attempt-{environ.get(ATTEMPT, '1')}"
     is_there = bool(environ.get(RUN_DIR)) and folder.is_dir()
     return str(folder / f"rank-{rank}.flight") if is_there else ""
+
+
+def _checked_schedules(core: ModuleType, text: str) -> str:
+    try:
+        return str(core.schedule_table(text))
+    except ValueError as error:
+        raise BackendError(f"{SCHEDULE}: {error}") from None
 
 
 def _gang_meeting(environ: Mapping[str, str]) -> Meeting:

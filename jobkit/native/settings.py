@@ -15,6 +15,7 @@ SHARED_MEMORY = "JOBKIT_SHM"
 VERBOSE = "MLX_RING_VERBOSE"
 CHECK = "JOBKIT_CHECK"
 CONGESTION = "JOBKIT_CONGESTION"
+SCHEDULE = "JOBKIT_SCHEDULE"
 SHORTEST_HEARTBEAT_S = 0.1
 
 
@@ -30,6 +31,7 @@ class Settings:
         verbose: Whether the ring reports on stderr what it does.
         checks: Whether the ranks compare what they are about to call before every collective.
         congestion: The congestion control of TCP connections; "system" leaves them alone, "" chooses.
+        schedules: Rows that go before the table of schedules; rank 0's count.
     """
 
     timeout_s: float = 300.0
@@ -39,6 +41,7 @@ class Settings:
     verbose: bool = False
     checks: bool = False
     congestion: str = ""
+    schedules: str = ""
 
 
 def settings(environ: Mapping[str, str]) -> Settings:
@@ -55,6 +58,7 @@ def settings(environ: Mapping[str, str]) -> Settings:
         verbose=environ.get(VERBOSE, "") not in ("", "0"),
         checks=environ.get(CHECK, "") not in ("", "0"),
         congestion=environ.get(CONGESTION, ""),
+        schedules=environ.get(SCHEDULE, ""),
     )
 
 

@@ -21,6 +21,7 @@ def test_every_variable_is_read() -> None:
         "MLX_RING_VERBOSE": "1",
         "JOBKIT_CHECK": "1",
         "JOBKIT_CONGESTION": "cubic",
+        "JOBKIT_SCHEDULE": "all_sum=ring",
     }
     assert settings(environ) == Settings(
         timeout_s=1.5,
@@ -30,6 +31,7 @@ def test_every_variable_is_read() -> None:
         verbose=True,
         checks=True,
         congestion="cubic",
+        schedules="all_sum=ring",
     )
 
 

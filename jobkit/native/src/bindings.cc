@@ -10,6 +10,7 @@
 #include "ndarray.h"
 #include "py_group.h"
 #include "py_plan.h"
+#include "tuning.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -30,10 +31,11 @@ void warn(const std::string& text) {
 nb::object py_connect(int rank, const std::vector<std::vector<std::string>>& hosts, const std::string& mode,
                       const std::string& job, uint32_t epoch, nb::bytes token, double connect_timeout_s,
                       double timeout_s, double heartbeat_s, bool verbose, std::string victim_file,
-                      bool checks, bool shared_memory, std::string congestion,
-                      const std::string& flight_file) {
+                      bool checks, bool shared_memory, std::string congestion, const std::string& flight_file,
+                      const std::string& schedules) {
   if (mode != "gang" && mode != "hostfile")
     throw BadArgument("mode '" + mode + "', expected 'gang' or 'hostfile'");
+  Choices choices = Choices::parse(schedules);
   ConnectOptions wanted{rank,
                         hosts,
                         mode == "gang" ? Mode::kGang : Mode::kHostfile,
@@ -47,9 +49,13 @@ nb::object py_connect(int rank, const std::vector<std::vector<std::string>>& hos
                         signal_arrived};
   auto group = waiting([&] {
     auto mesh = Mesh::make(connect(wanted), warn, heartbeat_s, std::move(victim_file));
+    auto made = std::make_shared<Group>(mesh, timeout_s);
+    agree_on_choices(*made, choices, {connect_timeout_s, signal_arrived});
+    // From here on it is the program's calls that are made, and recorded.
     const std::string& host = mesh->identity(mesh->rank()).host;
     mesh->record_in(std::make_unique<Recorder>(flight_file, job, host, mesh->rank(), mesh->size(), epoch));
-    return std::make_shared<Group>(std::move(mesh), timeout_s);
+    mesh->recorder()->group(0, mesh->rank(), mesh->size());
+    return made;
   });
   return new_group(std::move(group), checks);
 }
@@ -133,7 +139,8 @@ NB_MODULE(_core, m) {
   define_group(m);
   m.def("connect", &py_connect, "rank"_a, "hosts"_a, nb::kw_only(), "mode"_a, "job"_a, "epoch"_a, "token"_a,
         "connect_timeout_s"_a, "timeout_s"_a, "heartbeat_s"_a, "verbose"_a, "victim_file"_a = "",
-        "checks"_a = false, "shared_memory"_a = true, "congestion"_a = "", "flight_file"_a = "");
+        "checks"_a = false, "shared_memory"_a = true, "congestion"_a = "", "flight_file"_a = "",
+        "schedules"_a = "");
   m.def("empty", &py_empty, "shape"_a, "dtype"_a);
   m.def("kept_bytes", &blocks::n_kept);
   m.def("reduce", &py_reduce, "op"_a, "dtype"_a, "left"_a, "right"_a, "out"_a, "count"_a,

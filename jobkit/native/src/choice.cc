@@ -46,7 +46,7 @@ const ChoiceRow* first_fit(const std::vector<ChoiceRow>& rows, const Request& r)
 // --- text ---
 
 [[noreturn]] void refuse(std::string_view row, const std::string& wrong) {
-  throw BadArgument("schedule table: '" + std::string(row) + "': " + wrong);
+  throw BadArgument("row '" + std::string(row) + "': " + wrong);
 }
 
 template <typename Codes>

@@ -55,7 +55,8 @@ Group::Group(const Group& parent, uint32_t context, std::vector<int> members, in
       members_(std::move(members)),
       rank_(rank),
       timeout_s_(parent.timeout_s_),
-      topology_(topology_of(*mesh_, members_)) {
+      topology_(topology_of(*mesh_, members_)),
+      choices_(parent.choices_) {
   prepare();
 }
 
@@ -134,6 +135,11 @@ std::unique_ptr<Group> Group::among(const std::vector<int>& ranks, const std::st
 
 // --- collectives ---
 
+void Group::use(Choices choices) {
+  plans_.clear();
+  choices_ = std::make_shared<const Choices>(std::move(choices));
+}
+
 Execution& Group::execution_for(const Request& request) {
   for (CachedPlan& each : plans_) {
     if (each.request == request) return *each.execution;
@@ -169,6 +175,7 @@ void Group::collective(Call call, const void* in, void* out, uint64_t count, Dty
   request.rounds = dtype == Dtype::kFloat16 || dtype == Dtype::kBfloat16;
   request.crowded = crowded_;
   request.placement = &placement_;
+  request.choices = choices_.get();
   Execution& execution = execution_for(request);
   auto* from = static_cast<const uint8_t*>(in);
   auto* to = static_cast<uint8_t*>(out);

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "choice.h"
 #include "execution.h"
 #include "mesh.h"
 #include "schedule.h"
@@ -37,6 +38,9 @@ class Group {
   int rank() const { return rank_; }
   int size() const { return static_cast<int>(members_.size()); }
   Mesh& mesh() const { return *mesh_; }
+  // The table from which the calls of this group, and of those split from it, get their schedules. Every
+  // rank must use the same; no call may be under way.
+  void use(Choices choices);
   const std::vector<int>& members() const { return members_; }  // ranks of the whole job
   Topology topology() const { return topology_; }
 
@@ -118,7 +122,8 @@ class Group {
   double timeout_s_;
   Topology topology_;
   Placement placement_;
-  bool crowded_ = false;  // some host has more ranks than processors
+  std::shared_ptr<const Choices> choices_;  // nullptr: the built-in table
+  bool crowded_ = false;                    // some host has more ranks than processors
   Active active_;
   uint32_t seq_ = 0;
   std::map<std::pair<int, int>, uint32_t> send_seq_, recv_seq_;  // of (peer, tag)

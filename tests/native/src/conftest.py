@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -41,13 +41,21 @@ def loopback(ports: list[int], per_rank: int = 1) -> list[list[str]]:
     return [each[i : i + per_rank] for i in range(0, len(each), per_rank)]
 
 
-def in_threads(hosts: list[list[str]], program: Callable[[Any], Any], **options: Any) -> list[Any]:
-    """Run `program(group)` on every rank in a thread of its own; results or exceptions in rank order."""
+def in_threads(
+    hosts: list[list[str]],
+    program: Callable[[Any], Any],
+    each: Sequence[dict[str, Any]] = (),
+    **options: Any,
+) -> list[Any]:
+    """Run `program(group)` on every rank in a thread of its own; results or exceptions in rank order.
+
+    `each` has options for single ranks.
+    """
     results: list[Any] = [None] * len(hosts)
 
     def rank_main(rank: int) -> None:
         try:
-            group = join(rank, hosts, **options)
+            group = join(rank, hosts, **options, **(each[rank] if each else {}))
             try:
                 results[rank] = program(group)
             finally:

@@ -1,0 +1,136 @@
+"""The table of schedules: its text, what it chooses, and that rank 0's is everybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobkit.native import _core
+
+ALL_SUM, ALL_MAX, SUM_SCATTER, ALL_GATHER, BROADCAST, BARRIER, SPLIT = 0, 1, 3, 6, 7, 11, 12
+INT64, FLOAT32 = 8, 11
+KIB = 1024
+
+
+def chosen(call: int, size: int, count: int, **options: Any) -> str:
+    return _core.plan(call, 0, size, count, **options)[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "all_sum=ring",
+        "all_sum@2=one-shot,all_sum@3-4:65536=rabenseifner,barrier@9-=bruck",
+        "sum_scatter:0=ring,all_gather=bruck,broadcast=two-level,all_to_all=direct,gather=ring,scatter=ring",
+    ],
+)
+def test_a_table_is_text_and_text_is_a_table(text: str) -> None:
+    assert _core.schedule_table(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("all_sum", "unknown schedule, got '', expected one of one-shot, two-shot, ring"),
+        ("all_sum=tree", "unknown schedule, got 'tree'"),
+        ("all_max=ring", "unknown call, got 'all_max', expected one of all_sum, sum_scatter"),
+        ("all_sum@x=ring", "not a number, got 'x'"),
+        ("all_sum@2-x=ring", "not a number, got 'x'"),
+        ("all_sum:1k=ring", "not a number, got '1k'"),
+        ("all_sum:-1=ring", "not a number, got '-1'"),
+        ("all_sum=ring,,", "row '': unknown call"),
+    ],
+)
+def test_a_row_that_is_wrong_is_named(text: str, wrong: str) -> None:
+    with pytest.raises(ValueError) as error:
+        _core.schedule_table(text)
+
+    assert wrong in str(error.value)
+
+
+def test_the_first_row_that_fits_counts() -> None:
+    table = "all_sum@4:400=rabenseifner,all_sum@3-4=recursive-doubling,all_gather=bruck"
+
+    assert chosen(ALL_SUM, 4, 100, table=table) == "rabenseifner"
+    assert chosen(ALL_MAX, 4, 101, table=table) == "recursive-doubling"
+    assert chosen(ALL_SUM, 3, 100, table=table) == "recursive-doubling"
+    assert chosen(ALL_SUM, 5, 100, table=table) == chosen(ALL_SUM, 5, 100)
+    assert chosen(SPLIT, 5, 3, table=table) == "bruck"
+
+
+def test_no_table_chooses_what_is_not_possible() -> None:
+    assert chosen(ALL_SUM, 4, 100, table="all_sum=one-shot", topology="neighbours") == "ring"
+    assert chosen(ALL_SUM, 4, 100, table="all_sum=two-level") == chosen(ALL_SUM, 4, 100)
+    assert chosen(ALL_SUM, 4, 100, table="all_sum=two-level", nodes=[0, 0, 1, 1]) == "two-level"
+    assert chosen(ALL_SUM, 4, 100, table="all_sum=two-level", nodes=[0, 0, 0, 1]) == chosen(ALL_SUM, 4, 100)
+    assert chosen(ALL_SUM, 1, 100, table="all_sum=ring") == "local"
+
+
+@pytest.mark.parametrize("schedule", ["recursive-doubling", "rabenseifner", "two-level"])
+def test_sums_of_16_bits_never_lie_in_memory_before_the_last_rounding(schedule: str) -> None:
+    options = {"table": f"all_sum={schedule}", "nodes": [0, 0, 1, 1]}
+
+    assert chosen(ALL_SUM, 4, 10, rounds=False, **options) == schedule
+    assert chosen(ALL_SUM, 4, 10, rounds=True, **options) in ("one-shot", "two-shot")
+
+
+@pytest.mark.parametrize("call", [ALL_SUM, SUM_SCATTER, ALL_GATHER, BROADCAST, 8, 9, 10, BARRIER, SPLIT])
+def test_the_built_in_table_has_a_schedule_for_everything(call: int) -> None:
+    for size in (1, 2, 3, 4, 5, 8, 9, 64, 256):
+        for count in (0, 1, 64 * KIB, 1 << 40):
+            assert chosen(call, size, count)
+            assert chosen(call, size, count, topology="neighbours") in ("ring", "local")
+
+
+def test_measured_times_give_the_fastest_schedule_up_to_each_size() -> None:
+    timings = [
+        (ALL_SUM, 1024, "one-shot", 3e-6),
+        (ALL_SUM, 1024, "two-shot", 5e-6),
+        (ALL_SUM, 4096, "one-shot", 4e-6),
+        (ALL_SUM, 4096, "two-shot", 6e-6),
+        (ALL_SUM, 65536, "one-shot", 9e-5),
+        (ALL_SUM, 65536, "two-shot", 5e-5),
+        (ALL_GATHER, 1024, "bruck", 2e-6),
+        (ALL_GATHER, 1024, "direct", 3e-6),
+    ]
+
+    table = _core.measured_table(4, timings)
+
+    assert table == "all_sum@4:4096=one-shot,all_sum@4:65536=two-shot,all_gather@4:1024=bruck"
+
+
+def test_rank_0s_table_is_everybodys(threads: Callable[..., list[Any]]) -> None:
+    """Only the ring adds the last small part after the large ones, in two of its four segments."""
+
+    def program(group: Any) -> Any:
+        x = np.full(400, [1e8, 1, -1e8, 1][group.rank], np.float32)
+        total = np.empty_like(x)
+        group.all_reduce(ALL_SUM, x, total, x.size, FLOAT32)
+        return total
+
+    wanted = ["all_sum=ring", "all_sum=rabenseifner", "all_sum=one-shot", ""]
+    for total in threads(4, program, each=[{"schedules": schedules} for schedules in wanted]):
+        assert total.tolist() == ([0] * 100 + [1] * 100) * 2
+
+
+@pytest.mark.parametrize("schedule", ["one-shot", "two-shot", "recursive-doubling", "rabenseifner", "ring"])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_every_schedule_runs_on_the_engine(
+    threads: Callable[..., list[Any]], schedule: str, in_place: bool
+) -> None:
+    def program(group: Any) -> Any:
+        totals = []
+        for count in (1, 1000, 300_000):
+            x = np.arange(count, dtype=np.int64) * (group.rank + 1)
+            total = x if in_place else np.empty_like(x)
+            group.all_reduce(ALL_SUM, x, total, count, INT64)
+            totals.append(total)
+        return totals
+
+    for totals in threads(3, program, schedules=f"all_sum={schedule}"):
+        for total in totals:
+            assert (total == np.arange(total.size) * 6).all()
