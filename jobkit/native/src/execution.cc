@@ -106,6 +106,7 @@ void Execution::begin(const Operands& operands, uint32_t context, uint32_t seq, 
       receive.signature = signature;
       receive.data = each.streamed ? nullptr : at(each.out);
       receive.n_bytes = each.out.count * n_bytes_;
+      receive.past_cache = !state.is_read && receive.n_bytes >= kPastCache;
       receive.ticket = &ticket;
     } else if (each.kind == StepKind::kSend) {
       Send& send = sends_[state.request];

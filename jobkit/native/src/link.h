@@ -54,6 +54,7 @@ struct Receive {
   uint8_t* data = nullptr;  // streamed: not used
   uint64_t n_bytes = 0;
   bool streamed = false;
+  bool past_cache = false;  // nobody reads it soon: whoever copies it does so past the cache
   Ticket* ticket = nullptr;
 
   // From here on the link's.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "reduce.h"
+
 namespace jobkit {
 namespace {
 
@@ -81,7 +83,7 @@ void ShmLink::take_payload() {
     return came(incoming, n_bytes);
   }
   Room to = room(incoming);
-  if (to.place) std::memcpy(to.place, payload, n_bytes);
+  if (to.place) copy(to.place, payload, n_bytes, incoming.into && incoming.into->past_cache);
   came(incoming, n_bytes);
 }
 
