@@ -157,6 +157,27 @@ class Group:
         self.quick = self.core.quick if is_plain and self.core is not None else None
         self.quick_message = self.core.quick_message if is_plain and self.core is not None else None
 
+    def shrink(self, *, timeout: float | None = None) -> Group:
+        """Return the group of the ranks that are still there, after a failure. Collective: each of them.
+
+        No connection is opened, and this group is closed. `init` returns the old one's failure until
+        `shutdown`: pass the new group as `group=`.
+
+        Args:
+            timeout: Seconds, None for the group's own, after which ranks that are alive and do not call this
+                are left out. Those that are gone or do not answer are left out as soon as that is known.
+
+        Raises:
+            BackendError: The others have gone on without this rank.
+        """
+        if self.core is None:
+            return self
+        with self.turn():
+            rest = self.core.shrink(seconds(timeout))
+        if rest.size == 1:
+            return Group(None, backend=self.backend)
+        return Group(rest, backend=self.backend, is_authenticated=self.is_authenticated)
+
     def abort(self, reason: str = "aborted by the program") -> None:
         """Fail every operation of this group, on every rank, with `reason`. May be called from any thread."""
         if self.core is not None:

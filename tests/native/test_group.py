@@ -181,6 +181,24 @@ def test_a_rank_that_leaves_is_an_error_for_who_needs_it_only(run_ranks: Run) ->
 
 
 @needs_engine
+def test_survivors_go_on_in_a_smaller_group_until_one_is_left(run_ranks: Run) -> None:
+    def program(group: Group) -> Any:
+        sizes = []
+        for leaver in (2, 1):
+            if group.rank() == leaver:
+                return sizes
+            with pytest.raises(BackendError, match="left"):
+                while True:
+                    dist.barrier(group=group)
+            group = group.shrink()
+            sizes.append((group.size(), dist.all_sum(1, group=group).item(), group.is_authenticated))
+        assert group.shrink() is group
+        return sizes
+
+    assert run_ranks(3, program) == [[(2, 2, True), (1, 1, True)], [(2, 2, True)], []]
+
+
+@needs_engine
 def test_the_topology_names_every_rank(run_ranks: Run) -> None:
     for topology in run_ranks(2, lambda group: group.topology()):
         assert len(topology["ranks"]) == 2

@@ -15,20 +15,26 @@ namespace {
 
 constexpr uint16_t kControlMagic = 0x434a;  // "JC"
 constexpr size_t kControlHeader = 8;
+constexpr size_t kFailureHead = 16;
 
 std::string encode_failure(const Failure& failure) {
-  uint8_t head[12];
-  ByteWriter(head).put<int32_t>(failure.origin).put<int32_t>(failure.culprit).put<int32_t>(failure.teller);
+  uint8_t head[kFailureHead];
+  ByteWriter(head)
+      .put<int32_t>(failure.origin)
+      .put<int32_t>(failure.culprit)
+      .put<int32_t>(failure.teller)
+      .put<uint32_t>(failure.age);
   return std::string(reinterpret_cast<char*>(head), sizeof head) + failure.text;
 }
 
 bool decode_failure(const std::string& body, Failure& failure) {
-  if (body.size() < 12) return false;
+  if (body.size() < kFailureHead) return false;
   ByteReader reader(reinterpret_cast<const uint8_t*>(body.data()));
   failure.origin = reader.get<int32_t>();
   failure.culprit = reader.get<int32_t>();
   failure.teller = reader.get<int32_t>();
-  failure.text = body.substr(12);
+  failure.age = reader.get<uint32_t>();
+  failure.text = body.substr(kFailureHead);
   return true;
 }
 
@@ -122,6 +128,10 @@ void Control::leave(const std::string& text) {
 }
 
 void Control::ask(int peer) { send_to(peer, ControlKind::kAsk, ""); }
+
+void Control::propose(int peer, const std::string& proposal) {
+  send_to(peer, ControlKind::kProposal, proposal);
+}
 
 // To a rank that may be reached through others only.
 void Control::send_to(int rank, ControlKind kind, const std::string& text) {
@@ -278,6 +288,8 @@ void Control::receive(int from, ControlKind kind, const std::string& text) {
     send_to(from, ControlKind::kAnswer, observer_.doing());
   } else if (kind == ControlKind::kAnswer) {
     observer_.answered(from, text);
+  } else if (kind == ControlKind::kProposal) {
+    if (std::string answer = observer_.proposed(from, text); !answer.empty()) propose(from, answer);
   } else if (is_bulk(kind)) {
     auto what = static_cast<Relay::Kind>(static_cast<int>(kind) - static_cast<int>(ControlKind::kData));
     if (!relay_.take(from, what, text)) relay_.cut(from);

@@ -25,12 +25,17 @@
 
 namespace jobkit {
 
-// A failure: from now on every group that contains rank `origin` is of no use.
+// The age of a failure that concerns every group, also those to come.
+inline constexpr uint32_t kForGood = UINT32_MAX;
+
+// A failure: from now on every group that contains rank `origin` is of no use, but those that are formed
+// after it.
 struct Failure {
   int origin = kNobody;
-  int culprit = kNobody;  // the rank that caused it, if that can be said
-  int teller = kNobody;   // the rank whose words these are
-  std::string text;       // without the "[ring] rank 3 of 8: " of the teller
+  int culprit = kNobody;    // the rank that caused it, if that can be said
+  int teller = kNobody;     // the rank whose words these are
+  std::string text;         // without the "[ring] rank 3 of 8: " of the teller
+  uint32_t age = kForGood;  // how often the origin had joined with survivors of failures before
 };
 
 // What the control thread tells its mesh. Called on the control thread.
@@ -43,6 +48,8 @@ class ControlObserver {
   // What this rank is waiting in, for a peer that asks: see Mesh::doing.
   virtual std::string doing() = 0;
   virtual void answered(int peer, const std::string& doing) = 0;
+  // A rank says with whom it goes on after a failure; the answer, unless it is empty, is for that rank.
+  virtual std::string proposed(int peer, const std::string& proposal) = 0;
   // The connection ended, without a word or after the peer had left.
   virtual void gone(int peer, const std::string& reason) = 0;
   // The peer cannot be reached any more: its messages went through rank `by`, which is gone or has left.
@@ -61,9 +68,10 @@ enum class ControlKind : uint8_t {
   // For one rank.
   kAsk = 16,
   kAnswer = 17,
-  kData = 18,  // these three: of a relayed pair, see Relay
-  kCredit = 19,
-  kEnd = 20,
+  kProposal = 18,
+  kData = 19,  // these three: of a relayed pair, see Relay
+  kCredit = 20,
+  kEnd = 21,
 };
 
 inline constexpr size_t kMaxControlBytes = 1 << 20;
@@ -86,6 +94,7 @@ class Control {
   void leave(const std::string& text);
   // Asks a peer what it is doing; the answer comes to the observer.
   void ask(int peer);
+  void propose(int peer, const std::string& proposal);
   // Waits until everything that was said, or written to relayed pairs, is with the kernel; with `serve` until
   // the pairs whose messages pass through this rank need it no more.
   void flush(Deadline deadline, bool serve);

@@ -66,7 +66,7 @@ void Group::stop_with(const std::string& text, int culprit) {
 void Group::give_up(Turn& turn, const std::string& text, int culprit) {
   int own = mesh_->rank();
   std::string full = turn.label() + ": " + text;
-  mesh_->fail({own, culprit == kNobody ? own : culprit, own, full});
+  mesh_->fail({own, culprit == kNobody ? own : culprit, own, full, mesh_->age()});
   stop_with(full, culprit);
 }
 
@@ -81,7 +81,7 @@ void Group::pass_on(Turn& turn, const Failure& failure) {
 void Group::lose(Turn& turn, int peer) {
   Verdict verdict = mesh_->verdict(peer);
   // What it said before it went is the better reason.
-  if (auto failure = mesh_->failure_of(members_)) pass_on(turn, *failure);
+  if (auto found = failure()) pass_on(turn, *found);
   std::string text = name(peer) + (verdict.left ? " left " : " is gone: ") + verdict.text;
   int culprit = peer;
   if (verdict.by != kNobody) {
@@ -113,7 +113,7 @@ bool Group::look_around(Turn& turn) {
   }
   if (done) return true;
   if (mesh_->has_left()) throw Error(where() + turn.label() + ": the group was closed");
-  if (auto failure = mesh_->failure_of(members_)) pass_on(turn, *failure);
+  if (auto found = failure()) pass_on(turn, *found);
   if (int peer = mesh_->lost(turn.work->ticket); peer != kNobody) lose(turn, peer);
   return false;
 }
@@ -250,7 +250,7 @@ void Group::finish(Turn& turn) {
         break;
       case Outcome::kInterrupt: {
         std::string text = turn.label() + ": interrupted";
-        mesh_->fail({mesh_->rank(), mesh_->rank(), mesh_->rank(), text});
+        mesh_->fail({mesh_->rank(), mesh_->rank(), mesh_->rank(), text, mesh_->age()});
         throw Interrupted(where() + text);
       }
     }

@@ -43,20 +43,25 @@ std::vector<int> all_ranks(int size) {
 Group::Group(std::shared_ptr<Mesh> mesh, double timeout_s)
     : mesh_(std::move(mesh)),
       members_(all_ranks(mesh_->size())),
+      births_(members_.size(), 0),
       rank_(mesh_->rank()),
       timeout_s_(timeout_s),
       topology_(topology_of(*mesh_, members_)) {
   prepare();
 }
 
-Group::Group(const Group& parent, uint32_t context, std::vector<int> members, int rank)
+Group::Group(const Group& parent, uint32_t context, std::vector<int> members, int rank,
+             std::vector<uint32_t> births)
     : mesh_(parent.mesh_),
       context_(context),
       members_(std::move(members)),
+      births_(std::move(births)),
       rank_(rank),
       timeout_s_(parent.timeout_s_),
       topology_(topology_of(*mesh_, members_)),
       choices_(parent.choices_) {
+  for (size_t i = births_.size(); i < members_.size(); i++)
+    births_.push_back(parent.births_[parent.group_rank(members_[i])]);
   prepare();
 }
 
@@ -91,7 +96,7 @@ void Group::close() {
 
 void Group::abort(const std::string& reason) {
   if (mesh_->generation() != process::generation()) return;
-  mesh_->fail({mesh_->rank(), mesh_->rank(), mesh_->rank(), "aborted: " + reason});
+  mesh_->fail({mesh_->rank(), mesh_->rank(), mesh_->rank(), "aborted: " + reason, mesh_->age()});
 }
 
 // The number of a new group is a hash of how it came to be, which all its members know: no rank has to be

@@ -69,13 +69,20 @@ class Group {
   // the same `name`, which must be new each time.
   std::unique_ptr<Group> among(const std::vector<int>& ranks, const std::string& name);
 
+  // Why no call of this group can succeed any more.
+  std::optional<Failure> failure() const { return mesh_->failure_of(members_, births_); }
+  // The group of those members that are still there, after a failure: each of them calls this. No connection
+  // is opened; this group is then closed. Members that are alive are waited for until the timeout.
+  std::unique_ptr<Group> shrink(const CallOptions& options);
   // Ends whatever this rank and the others of its groups are waiting for. Any thread.
   void abort(const std::string& reason);
   // Leaves: the group of all ranks takes all connections with it.
   void close();
 
  private:
-  Group(const Group& parent, uint32_t context, std::vector<int> members, int rank);
+  // Without `births` they are the parent's.
+  Group(const Group& parent, uint32_t context, std::vector<int> members, int rank,
+        std::vector<uint32_t> births = {});
 
   void prepare();
 
@@ -118,6 +125,7 @@ class Group {
   std::shared_ptr<Mesh> mesh_;
   uint32_t context_ = 0;
   std::vector<int> members_;
+  std::vector<uint32_t> births_;  // each member's Mesh::age() when the group was formed
   int rank_;
   double timeout_s_;
   Topology topology_;

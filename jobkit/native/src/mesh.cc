@@ -353,7 +353,10 @@ void Mesh::leave(const std::string& last_words) {
   bool orderly;
   {
     std::lock_guard lock(news_mutex_);
-    orderly = failures_.empty();
+    // What ended earlier groups does not end those that survivors formed.
+    orderly = std::none_of(failures_.begin(), failures_.end(), [&](const Failure& each) {
+      return each.age >= age_ && (age_ == 0 || each.age != kForGood);
+    });
   }
   changed();
   if (recorder_) recorder_->left();

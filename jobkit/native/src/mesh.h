@@ -20,6 +20,7 @@
 #include "control.h"
 #include "recorder.h"
 #include "sharing.h"
+#include "survivors.h"
 #include "tcp_link.h"
 #include "waits.h"
 
@@ -157,8 +158,16 @@ class Mesh final : public LinkObserver, public ControlObserver {
 
   // Failures. health() changes whenever something happened that a waiting operation should look at.
   uint64_t health() const { return health_.load(std::memory_order_acquire); }
-  // The first failure of one of these ranks.
-  std::optional<Failure> failure_of(const std::vector<int>& members);
+  // The first failure of one of these ranks that is as young as the group. births[i]: the age of member i
+  // when the group was formed.
+  std::optional<Failure> failure_of(const std::vector<int>& members, const std::vector<uint32_t>& births);
+  // How often this rank has joined with survivors.
+  uint32_t age() const { return age_.load(); }
+  // Agrees with those of the members that are still there, each of which calls this with the same key, on who
+  // they are: their ages, by rank. Those that do not come are left out once they are gone, do not answer, or
+  // after the deadline.
+  std::map<int, uint32_t> agree_on_survivors(uint64_t key, const std::vector<int>& members, Deadline deadline,
+                                             const InterruptCheck& interrupted);
   // Records it and tells everybody.
   void fail(const Failure& failure);
   // Notes for this rank's agent that it fails because of another one; the first note stays.
@@ -199,6 +208,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
   void answered(int peer, const std::string& doing) override;
   void gone(int peer, const std::string& reason) override;
   void cut_off(int peer, int by) override;
+  std::string proposed(int peer, const std::string& proposal) override;
 
  private:
   enum class Standing { kPresent, kLeft, kGone };
@@ -210,6 +220,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
 
   class Lock;
 
+  void propose(const Proposal& proposal, const std::vector<int>& peers);
   std::vector<int> with_those_between(const std::vector<int>& peers) const;
   bool record(const Failure& failure);
   void tell_again();
@@ -260,6 +271,9 @@ class Mesh final : public LinkObserver, public ControlObserver {
   std::vector<std::optional<std::string>> answers_;  // [peer]
   std::vector<int> n_unanswered_;                    // [peer]: ticks
   std::vector<Moment> ticked_;                       // [peer]: when it was asked last
+  std::map<uint64_t, std::map<int, Proposal>>
+      proposals_;  // by key and rank; this rank's own when it is decided
+  std::atomic<uint32_t> age_{0};
   std::atomic<uint64_t> health_{0};
   std::atomic<bool> left_{false};
 

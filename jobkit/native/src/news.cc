@@ -16,10 +16,12 @@ constexpr auto kVerdict = std::chrono::seconds(2);
 
 // --- failures ---
 
-std::optional<Failure> Mesh::failure_of(const std::vector<int>& members) {
+std::optional<Failure> Mesh::failure_of(const std::vector<int>& members,
+                                        const std::vector<uint32_t>& births) {
   std::lock_guard lock(news_mutex_);
   for (const Failure& each : failures_) {
-    if (std::find(members.begin(), members.end(), each.origin) != members.end()) return each;
+    auto at = std::find(members.begin(), members.end(), each.origin);
+    if (at != members.end() && each.age >= births[at - members.begin()]) return each;
   }
   return std::nullopt;
 }
@@ -28,7 +30,7 @@ bool Mesh::record(const Failure& failure) {
   if (failure.origin < 0 || failure.origin >= size_) return false;
   std::lock_guard lock(news_mutex_);
   for (const Failure& each : failures_) {
-    if (each.origin == failure.origin) return false;
+    if (each.origin == failure.origin && each.age >= failure.age) return false;
   }
   failures_.push_back(failure);
   return true;

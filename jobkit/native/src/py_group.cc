@@ -156,7 +156,8 @@ class PyGroup {
 
   // The time of `iterations` all_reduce calls without Python in between, in seconds: what its share in a call
   // is measured against.
-  double repeat_all_reduce(int op, nb::handle src, nb::handle dst, uint64_t count, int dtype, int iterations) {
+  double repeat_all_reduce(int op, nb::handle src, nb::handle dst, uint64_t count, int dtype,
+                           int iterations) {
     Operation operation = new_operation(all_reduce_call(checked_op(op)), count, dtype, -1);
     View in(src, false, count, operation.dtype), out(dst, true, count, operation.dtype);
     operation.in = in.data();
@@ -178,6 +179,11 @@ class PyGroup {
     return new_group(group().among(ranks, name), lane_->checks());
   }
 
+  nb::object shrink(double timeout_s) {
+    std::shared_ptr<Group> made = waiting([&] { return group().shrink({timeout_s, signal_arrived}); });
+    return new_group(std::move(made), lane_->checks());
+  }
+
   void abort(const std::string& reason) {
     WithoutGil no_gil;
     group().abort(reason);
@@ -190,8 +196,8 @@ class PyGroup {
 
   // Why no operation of this group can succeed any more.
   std::optional<std::string> failure() const {
-    auto failure = group().mesh().failure_of(group().members());
-    return failure ? std::optional(failure->text) : std::nullopt;
+    auto found = group().failure();
+    return found ? std::optional(found->text) : std::nullopt;
   }
 
   nb::dict topology() const;
@@ -442,6 +448,7 @@ void define_group(nb::module_& m) {
            "iterations"_a)
       .def("split", &PyGroup::split, "color"_a.none(), "key"_a = -1, timeout)
       .def("among", &PyGroup::among, "ranks"_a, "name"_a)
+      .def("shrink", &PyGroup::shrink, "timeout_s"_a = -1.0)
       .def("abort", &PyGroup::abort, "reason"_a)
       .def("close", &PyGroup::close);
   m.def("c_api", [] { return nb::capsule(c_api(), kApiCapsule); });

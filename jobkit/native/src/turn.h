@@ -42,7 +42,7 @@ class Group::Turn {
     if (group_.closed_ || group_.mesh_->has_left())
       throw Error(group_.where() + label() + ": the group is closed");
     if (group_.mesh_->health() == 0) return;
-    if (auto failure = group_.mesh_->failure_of(group_.members_)) group_.pass_on(*this, *failure);
+    if (auto found = group_.failure()) group_.pass_on(*this, *found);
   }
 
   // Puts the call on record, until the turn is over.
