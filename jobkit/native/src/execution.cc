@@ -245,12 +245,15 @@ bool Execution::advance_local(Mesh& mesh, int index, std::unique_lock<std::mutex
     }
     if (n <= state.n_done) break;
     n -= state.n_done;
-    if (n * n_bytes_ >= kWorthUnlocking) {
+    bool unlocks = n * n_bytes_ >= kWorthUnlocking;
+    if (unlocks) {
+      use_streams(each, true);
       lock.unlock();
-      compute(each, state.is_read, state.n_done, n);
+    }
+    compute(each, state.is_read, state.n_done, n);
+    if (unlocks) {
       lock.lock();
-    } else {
-      compute(each, state.is_read, state.n_done, n);
+      use_streams(each, false);
     }
     for (int stream : each.streams) {
       if (stream == kNobody) continue;
@@ -267,6 +270,12 @@ bool Execution::advance_local(Mesh& mesh, int index, std::unique_lock<std::mutex
     moved = true;
   }
   return moved;
+}
+
+void Execution::use_streams(const Step& each, bool in_use) {
+  for (int stream : each.streams) {
+    if (stream != kNobody) receives_[states_[stream].request].in_use = in_use;
+  }
 }
 
 void Execution::compute(const Step& each, bool is_read, uint64_t n_done, uint64_t n) {

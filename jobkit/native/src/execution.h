@@ -65,6 +65,7 @@ class Execution final : public Work {
   bool advance_receive(Mesh& mesh, int index);
   bool advance_send(int index);
   bool advance_local(Mesh& mesh, int index, std::unique_lock<std::mutex>& lock);
+  void use_streams(const Step& step, bool in_use);
   void compute(const Step& step, bool is_read, uint64_t n_done, uint64_t n);
 
   Plan plan_;

@@ -55,6 +55,7 @@ struct Receive {
   uint64_t n_bytes = 0;
   bool streamed = false;
   bool past_cache = false;  // nobody reads it soon: whoever copies it does so past the cache
+  bool in_use = false;      // streamed: its owner reads what it was shown, without the mesh's lock
   Ticket* ticket = nullptr;
 
   // From here on the link's.

@@ -119,6 +119,7 @@ void ShmLink::end_stream(Receive* receive) {
 }
 
 void ShmLink::relieve() {
+  if (lent_.to->in_use) return;
   uint64_t n_taken = lent_.to->n_taken > lent_.offset ? lent_.to->n_taken - lent_.offset : 0;
   if (!keep_for(lent_.to, lent_.offset + n_taken, lent_.data + n_taken, lent_.n_bytes - n_taken)) return;
   lent_ = {};
