@@ -123,6 +123,15 @@ void Execution::begin(const Operands& operands, uint32_t context, uint32_t seq, 
   ticket.n_open = states_.size();
 }
 
+void Execution::messages_are_out() {
+  std::erase_if(open_, [&](int index) {
+    if (step(index).kind != StepKind::kSend) return false;
+    states_[index].complete = sends_[states_[index].request].complete = true;
+    ticket.n_open--;
+    return true;
+  });
+}
+
 // --- what is there ---
 
 bool Execution::may_begin(int index) {

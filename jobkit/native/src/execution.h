@@ -34,6 +34,9 @@ class Execution final : public Work {
   // A new call.
   void begin(const Operands& operands, uint32_t context, uint32_t seq, const Signature& signature);
 
+  // After begin(): this rank's messages, which need nothing but its input, went out another way.
+  void messages_are_out();
+
   // Work:
   void post(Mesh& mesh) override;
   bool advance(Mesh& mesh, std::unique_lock<std::mutex>& lock) override;

@@ -66,6 +66,7 @@ Group::Group(const Group& parent, uint32_t context, std::vector<int> members, in
 }
 
 void Group::prepare() {
+  express_ = Express::make(*mesh_, members_, rank_);
   std::map<uint64_t, std::pair<int, uint32_t>> nodes;  // how many ranks, on how many processors
   std::vector<uint64_t> found;
   for (int p : members_) {
@@ -186,8 +187,20 @@ void Group::collective(Call call, const void* in, void* out, uint64_t count, Dty
   auto* to = static_cast<uint8_t*>(out);
   Operands operands{from, to, scratch(execution.n_scratch() * size_of(dtype)), reduce_op(call), scale};
   Signature signature{call, dtype, static_cast<uint8_t>(execution.schedule()), root, count};
-  execution.begin(operands, context_, turn.seq, signature);
   turn.put_on_record(signature, has_root(call) ? members_[root] : kNobody, turn.seq);
+  bool is_out = false;
+  if (express_ && is_all_reduce(call) && execution.schedule() == Schedule::kOneShot &&
+      count * size_of(dtype) <= express_->max_bytes()) {
+    Express::Result result = express_->all_reduce(active_, turn.seq, signature, in, out, scale);
+    if (result == Express::Result::kDone) {
+      last_call_ = call;
+      last_seq_ = turn.seq;
+      return;
+    }
+    is_out = result == Express::Result::kSent;
+  }
+  execution.begin(operands, context_, turn.seq, signature);
+  if (is_out) execution.messages_are_out();
   execution.active = size() > 1 ? &active_ : nullptr;
   turn.work = &execution;
   finish(turn);

@@ -14,6 +14,7 @@
 
 #include "choice.h"
 #include "execution.h"
+#include "express.h"
 #include "mesh.h"
 #include "schedule.h"
 
@@ -139,6 +140,7 @@ class Group {
   std::atomic<bool> closed_{false};
   Call last_call_ = Call::kBarrier;
   uint32_t last_seq_ = 0;
+  std::unique_ptr<Express> express_;  // where all share memory
   std::vector<CachedPlan> plans_;
   size_t next_plan_ = 0;
   std::unique_ptr<uint8_t[]> scratch_;

@@ -33,14 +33,6 @@ constexpr auto kStall = milliseconds(50);
 // How long an orderly leaver waits for its peers to stop sending.
 constexpr double kLeaveSeconds = 5;
 
-void pause_processor() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
 }  // namespace
 
 std::shared_ptr<Mesh> Mesh::make(Wiring wiring, Warn warn, double heartbeat_s, std::string victim_file) {
@@ -114,11 +106,8 @@ void Mesh::start(Work& work) {
   work.posted_ = true;
   n_changes_++;
   if (Active* active = work.active) {
-    active->running = true;
-    active->seq = work.seq_;
-    active->recent[work.seq_ % kRecentCalls] = work.signature_;
-    if (active->other == kNobody) {  // else an earlier call turned out to differ
-      active->signature = work.signature_;
+    active->enter(work.seq_, work.signature_);
+    if (active->other == kNobody) {
       for (int p : *active->members) {
         if (!links_[p] || links_[p]->n_kept() == 0) continue;
         if (const Frame* frame = links_[p]->find_kept_mismatch(active->context, work.seq_, work.signature_))
@@ -228,7 +217,7 @@ Outcome Mesh::wait(Work& work, Deadline deadline, const InterruptCheck& interrup
     has_moved |= moved;
     bool alone = n_contenders_.load(std::memory_order_relaxed) == 1;
     if (alone && (moved || spins_) && turn % kClockTurns != 0) {
-      if (!moved) pause_processor();
+      if (!moved) process::pause_processor();
       continue;
     }
     Moment now = Clock::now();

@@ -74,6 +74,13 @@ struct Active {
   std::array<Signature, kRecentCalls> recent;  // of call seq at seq % kRecentCalls
   int other = kNobody;                         // the rank whose call differs, if one does
   Signature theirs;
+
+  void enter(uint32_t number, const Signature& call) {
+    running = true;
+    seq = number;
+    recent[number % kRecentCalls] = call;
+    if (other == kNobody) signature = call;  // else an earlier call turned out to differ
+  }
 };
 
 class Mesh;
@@ -129,6 +136,8 @@ class Mesh final : public LinkObserver, public ControlObserver {
   bool is_direct(int a, int b) const { return a == b || reach_[a][b]; }
   Reach reach(int a, int b) const { return static_cast<Reach>(reach_[a][b]); }
   bool spins() const { return spins_; }
+  // Another thread has the links, or wants them.
+  bool is_contended() const { return n_contenders_.load(std::memory_order_relaxed) > 1; }
   size_t n_connections(int peer) const { return links_[peer] ? links_[peer]->n_connections() : 0; }
   // Under the lock: for Work.
   Link& link(int peer) { return *links_[peer]; }
@@ -218,6 +227,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
     int by = kNobody;  // the rank without which it cannot be reached
   };
 
+  friend class Express;
   class Lock;
 
   void propose(const Proposal& proposal, const std::vector<int>& peers);

@@ -20,6 +20,15 @@ void allow_descriptors(size_t n_more);
 // Processors that this process may use at the same time: its affinity, cut by its cgroup's quota; at least 1.
 int processors();
 
+// Lets a spinning processor rest for a moment.
+inline void pause_processor() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
 // The same on two processes that share one kernel and one network namespace, and on no others; 0 when
 // unknown.
 uint64_t node_identity();

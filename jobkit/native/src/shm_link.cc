@@ -13,12 +13,6 @@ constexpr size_t kTurnBytes = 1 << 20;
 
 constexpr size_t kLargestFrame = 64 << 10;
 
-// Where the payload begins in a record: right behind the header if it fits into the first cache line with it,
-// else on the next line.
-size_t payload_at(size_t n_bytes) {
-  return n_bytes + kStamp + kFrameHeader <= kCacheLine ? kFrameHeader : kCacheLine - kStamp;
-}
-
 }  // namespace
 
 ShmLink::ShmLink(int peer, std::shared_ptr<Arena> arena, int place, LinkObserver& observer)

@@ -18,6 +18,7 @@
 #include <optional>
 #include <string>
 
+#include "bytes.h"
 #include "call.h"
 #include "dtype.h"
 
@@ -67,6 +68,8 @@ using FrameBytes = std::array<uint8_t, kFrameHeader>;
 void encode(const Frame& frame, FrameBytes& bytes);
 // Within one host nothing falsifies bytes: without the checksum, in a fraction of the time.
 void encode_unchecked(const Frame& frame, FrameBytes& bytes);
+// Gives such a header, of a collective, another number of the call.
+inline void renumber(FrameBytes& bytes, uint32_t seq) { ByteWriter(bytes.data() + 8).put(seq); }
 
 // The frame, or nothing with the reason in `wrong` when these are not the bytes of one.
 std::optional<Frame> decode(const uint8_t* bytes, std::string& wrong);
