@@ -117,9 +117,10 @@ def test_other_groups_of_the_survivors_stay_as_they_were(threads: Threads) -> No
 def test_a_rank_that_does_not_come_is_left_out_at_the_deadline_and_told_when_it_comes(
     threads: Threads,
 ) -> None:
-    late = threading.Event()
+    late, met = threading.Event(), threading.Barrier(3)
 
     def program(group: Any) -> Any:
+        met.wait(30)
         if group.rank == 2:
             assert late.wait(30)
             return error_of(group.shrink)
@@ -137,10 +138,14 @@ def test_a_rank_that_does_not_come_is_left_out_at_the_deadline_and_told_when_it_
 
 
 def test_a_failure_of_the_new_group_is_one_of_all_its_members(threads: Threads) -> None:
+    met = threading.Barrier(3)
+
     def program(group: Any) -> str:
+        met.wait(30)
         group.abort("first")
         rest = group.shrink()
         total(rest)
+        met.wait(30)
         if rest.rank == 0:
             rest.abort("second")
         return error_of(lambda: [total(rest) for _ in range(1000)])
