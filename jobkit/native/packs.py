@@ -35,7 +35,7 @@ def average_gradients(
 
     Every rank passes a tree of the same structure. Leaves are packed by element type in the order of the
     tree; the next pack is filled while the last one travels. The sum is divided before it is rounded to the
-    type that travels (NumPy; MLX divides after).
+    type that travels.
 
     Args:
         gradients: A nest of dicts, lists and tuples with NumPy or MLX arrays of floating type.

@@ -38,7 +38,12 @@ Array = Any  # of NumPy; the engine takes any buffer
 OPS = {"sum": 0, "max": 1, "min": 2}
 
 # What the bridge makes lazy; the rest is eager with it, too.
-LAZY = frozenset(("all_sum", "all_max", "all_min", "all_gather", "sum_scatter", "send", "recv", "recv_like"))
+LAZY = frozenset(
+    (
+        *("all_sum", "all_max", "all_min", "all_gather", "sum_scatter", "broadcast", "all_to_all"),
+        *("send", "recv", "recv_like"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,9 @@ class EagerGroup:
         return EagerGroup(part, self.timeout_s, self.tag)
 
 
-def all_sum(x: mx.array, *, group: EagerGroup) -> mx.array:
-    """Return the sum of every rank's `x`."""
-    return _all_reduce("sum", x, group)
+def all_sum(x: mx.array, *, group: EagerGroup, scale: float = 1.0) -> mx.array:
+    """Return the sum of every rank's `x`, times `scale`."""
+    return _all_reduce("sum", x, group, scale)
 
 
 def all_max(x: mx.array, *, group: EagerGroup) -> mx.array:
@@ -87,14 +92,18 @@ def all_min(x: mx.array, *, group: EagerGroup) -> mx.array:
     return _all_reduce("min", x, group)
 
 
-def _all_reduce(op: str, x: mx.array, group: EagerGroup) -> mx.array:
+def _all_reduce(op: str, x: mx.array, group: EagerGroup, scale: float = 1.0) -> mx.array:
     def run(x: mx.array) -> mx.array:
-        source, out = _buffer(x), _like(x, x.shape)
+        source, out, code = _buffer(x), _like(x, x.shape), DTYPES[x.dtype]
         with group.turn():
-            connected(group.native).all_reduce(OPS[op], source, out, x.size, DTYPES[x.dtype], group.timeout_s)
+            core = connected(group.native)
+            core.all_reduce(OPS[op], source, out, x.size, code, group.timeout_s, scale)
         return _array(out, x.dtype)
 
-    return x if group.size() == 1 else _apply(f"all_{op}", run, x, vjp=lambda _, cotangent: cotangent)
+    def passed_on(_: mx.array, cotangent: mx.array) -> mx.array:
+        return cotangent if scale == 1.0 else cotangent * scale
+
+    return x if group.size() == 1 else _apply(f"all_{op}", run, x, vjp=passed_on)
 
 
 def all_gather(x: mx.array, *, group: EagerGroup) -> mx.array:
@@ -118,8 +127,8 @@ def sum_scatter(x: mx.array, *, group: EagerGroup) -> mx.array:
     return reduce_scatter("sum", x, group)
 
 
-def reduce_scatter(op: str, x: mx.array, group: EagerGroup) -> mx.array:
-    """Return this rank's rows of the reduction, shape[0] / N of them.
+def reduce_scatter(op: str, x: mx.array, group: EagerGroup, scale: float = 1.0) -> mx.array:
+    """Return this rank's rows of the reduction, shape[0] / N of them, times `scale`.
 
     Raises:
         ValueError: `op` is unknown, or shape[0] is not a multiple of N.
@@ -136,7 +145,7 @@ def reduce_scatter(op: str, x: mx.array, group: EagerGroup) -> mx.array:
         source, out = _buffer(x), _like(x, (x.shape[0] // group.size(), *x.shape[1:]))
         core = connected(group.native)
         with group.turn():
-            core.reduce_scatter(OPS[op], source, out, out.size, DTYPES[x.dtype], group.timeout_s)
+            core.reduce_scatter(OPS[op], source, out, out.size, DTYPES[x.dtype], group.timeout_s, scale)
         return _array(out, x.dtype)
 
     return _apply("sum_scatter", run, x)
@@ -246,7 +255,7 @@ def _apply(
         BackendError: Inside compile or vmap; or when a gradient is asked for and there is no rule.
     """
     function = mx.custom_function(run)
-    function.vjp(lambda x, cotangent, _: vjp(x, cotangent) if vjp else _no_gradient(name))
+    function.vjp(lambda x, cotangent, _: vjp(x, cotangent) if vjp else no_gradient(name))
     try:
         return cast(mx.array, function(x))
     except ValueError as error:
@@ -257,7 +266,8 @@ def _apply(
         raise BackendError(complaint(name, wrong, hint=hint)) from error
 
 
-def _no_gradient(name: str) -> NoReturn:
+def no_gradient(name: str) -> NoReturn:
+    """Raise: no gradient goes through the operation."""
     raise BackendError(complaint(name, "has no gradient", expected="mx.stop_gradient around it"))
 
 

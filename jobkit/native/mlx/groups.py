@@ -18,7 +18,7 @@ from jobkit.native.group import Group, seconds
 from jobkit.native.mlx import build, eager, interrupts
 
 _bridges: weakref.WeakKeyDictionary[Group, Any] = weakref.WeakKeyDictionary()
-_groups: weakref.WeakKeyDictionary[Group, dict[tuple[float, int], Any]] = weakref.WeakKeyDictionary()
+_groups: weakref.WeakKeyDictionary[Group, dict[tuple[Any, ...], Any]] = weakref.WeakKeyDictionary()
 
 
 @functools.cache
@@ -51,6 +51,29 @@ def group(native: Group, *, timeout: float | None = None, tag: int = 0) -> Any:
     key = (seconds(timeout), tag)
     if key not in made:
         made[key] = _new_group(native, *key)
+    return made[key]
+
+
+def variant(native: Group, kind: str, *numbers: Any, timeout: float | None = None) -> Any:
+    """Return a group of MLX's in which an operation of MLX's means another one; always the same one.
+
+    Args:
+        native: The group, of two ranks at least.
+        kind: The method of the bridge that makes it: "broadcasting", "exchanging", "scattering".
+        numbers: Its arguments after the timeout.
+        timeout: Seconds for each operation; None for the group's own.
+
+    Returns:
+        The group, None where there is no bridge.
+    """
+    compiled = bridge()
+    if compiled is None:
+        return None
+    made = _groups.setdefault(native, {})
+    key = (kind, seconds(timeout), *numbers)
+    if key not in made:
+        interrupts.watch(native, compiled.operations_running)
+        made[key] = _checked(getattr(_bridge_of(native, compiled), kind)(seconds(timeout), *numbers))
     return made[key]
 
 

@@ -167,8 +167,8 @@ void check_color(int color) {
 
 class BridgedGroup : public mx::distributed::detail::GroupImpl {
  public:
-  BridgedGroup(std::shared_ptr<Channel> channel, double timeout_s, int tag)
-      : channel_(std::move(channel)), timeout_s_(timeout_s), tag_(tag) {}
+  BridgedGroup(std::shared_ptr<Channel> channel, double timeout_s, int tag, double scale = 1.0)
+      : channel_(std::move(channel)), timeout_s_(timeout_s), tag_(tag), scale_(scale) {}
 
   mx::Stream communication_stream(mx::StreamOrDevice stream) override {
     return mx::to_stream(stream, mx::Device::cpu);
@@ -206,12 +206,7 @@ class BridgedGroup : public mx::distributed::detail::GroupImpl {
   }
 
   void sum_scatter(const mx::array& input, mx::array& output, mx::Stream stream) override {
-    dispatch(&input, &output, stream,
-             [in = input.data<void>(), out = output.data<void>(), count = uint64_t(output.size()),
-              dtype = int(dtype_of(input)), timeout_s = timeout_s_](Channel& c, char* error) {
-               return c.api()->reduce_scatter(c.group(), int(ReduceOp::kSum), in, out, count, dtype, 1.0,
-                                              timeout_s, error, kErrorBytes);
-             });
+    reduce_scatter(ReduceOp::kSum, input, output, stream);
   }
 
   void send(const mx::array& input, int destination, mx::Stream stream) override {
@@ -231,14 +226,24 @@ class BridgedGroup : public mx::distributed::detail::GroupImpl {
              });
   }
 
- private:
+ protected:
   void all_reduce(ReduceOp op, const mx::array& input, mx::array& output, mx::Stream stream) {
     dispatch(
         &input, &output, stream,
         [op = int(op), in = input.data<void>(), out = output.data<void>(), count = uint64_t(input.size()),
-         dtype = int(dtype_of(input)), timeout_s = timeout_s_](Channel& c, char* error) {
-          return c.api()->all_reduce(c.group(), op, in, out, count, dtype, 1.0, timeout_s, error,
+         dtype = int(dtype_of(input)), scale = scale_, timeout_s = timeout_s_](Channel& c, char* error) {
+          return c.api()->all_reduce(c.group(), op, in, out, count, dtype, scale, timeout_s, error,
                                      kErrorBytes);
+        });
+  }
+
+  void reduce_scatter(ReduceOp op, const mx::array& input, mx::array& output, mx::Stream stream) {
+    dispatch(
+        &input, &output, stream,
+        [op = int(op), in = input.data<void>(), out = output.data<void>(), count = uint64_t(output.size()),
+         dtype = int(dtype_of(input)), scale = scale_, timeout_s = timeout_s_](Channel& c, char* error) {
+          return c.api()->reduce_scatter(c.group(), op, in, out, count, dtype, scale, timeout_s, error,
+                                         kErrorBytes);
         });
   }
 
@@ -259,6 +264,9 @@ class BridgedGroup : public mx::distributed::detail::GroupImpl {
                       kept = keep ? output->data_shared_ptr() : nullptr] { ticket->use(call); });
   }
 
+  double timeout_s() const { return timeout_s_; }
+
+ private:
   std::shared_ptr<GroupImpl> split_now(int color, int key) {
     jobkit_group* part = nullptr;
     Ticket(channel_).use([&](Channel& c, char* error) {
@@ -269,7 +277,55 @@ class BridgedGroup : public mx::distributed::detail::GroupImpl {
 
   std::shared_ptr<Channel> channel_;
   double timeout_s_;
-  int tag_;  // of send and recv, whose MLX signatures have none
+  int tag_;       // of send and recv, whose MLX signatures have none
+  double scale_;  // of sums, whose MLX signatures have none either
+};
+
+// Operations that MLX has not, each in the place of one that has the same shapes: so they are lazy, too, and
+// can be compiled. Their gradients are not those of what they stand in for; see ops.py.
+
+// Its all_sum is the broadcast of one rank's array.
+class BroadcastGroup : public BridgedGroup {
+ public:
+  BroadcastGroup(std::shared_ptr<Channel> channel, double timeout_s, int root)
+      : BridgedGroup(std::move(channel), timeout_s, 0), root_(root) {}
+  void all_sum(const mx::array& input, mx::array& output, mx::Stream stream) override {
+    dispatch(&input, &output, stream,
+             [in = input.data<void>(), out = output.data<void>(), count = uint64_t(input.size()),
+              dtype = int(dtype_of(input)), root = root_, timeout_s = timeout_s()](Channel& c, char* error) {
+               return c.api()->broadcast(c.group(), in, out, count, dtype, root, timeout_s, error,
+                                         kErrorBytes);
+             });
+  }
+
+ private:
+  int root_;
+};
+
+// Its all_sum exchanges the blocks of axis 0, which are as many as ranks.
+class ExchangeGroup : public BridgedGroup {
+ public:
+  using BridgedGroup::BridgedGroup;
+  void all_sum(const mx::array& input, mx::array& output, mx::Stream stream) override {
+    dispatch(&input, &output, stream,
+             [in = input.data<void>(), out = output.data<void>(), count = uint64_t(input.size()) / size(),
+              dtype = int(dtype_of(input)), timeout_s = timeout_s()](Channel& c, char* error) {
+               return c.api()->all_to_all(c.group(), in, out, count, dtype, timeout_s, error, kErrorBytes);
+             });
+  }
+};
+
+// Its sum_scatter is that of another reduction.
+class ScatterGroup : public BridgedGroup {
+ public:
+  ScatterGroup(std::shared_ptr<Channel> channel, double timeout_s, int op, double scale)
+      : BridgedGroup(std::move(channel), timeout_s, 0, scale), op_(static_cast<ReduceOp>(op)) {}
+  void sum_scatter(const mx::array& input, mx::array& output, mx::Stream stream) override {
+    reduce_scatter(op_, input, output, stream);
+  }
+
+ private:
+  ReduceOp op_;
 };
 
 // A group of one. MLX never calls its operations: there they return their input, and send and recv raise.
@@ -334,10 +390,30 @@ NB_MODULE(mlx_group, m) {
       .def(nb::init<nb::capsule, nb::capsule>(), nb::arg("api"), nb::arg("group"))
       .def(
           "group",
-          [](const Bridge& bridge, double timeout_s, int tag) {
-            return mx::distributed::Group(std::make_shared<BridgedGroup>(bridge.channel, timeout_s, tag));
+          [](const Bridge& bridge, double timeout_s, int tag, double scale) {
+            return mx::distributed::Group(
+                std::make_shared<BridgedGroup>(bridge.channel, timeout_s, tag, scale));
           },
-          nb::arg("timeout_s") = -1.0, nb::arg("tag") = 0)
+          nb::arg("timeout_s") = -1.0, nb::arg("tag") = 0, nb::arg("scale") = 1.0)
+      .def(
+          "broadcasting",
+          [](const Bridge& bridge, double timeout_s, int root) {
+            return mx::distributed::Group(std::make_shared<BroadcastGroup>(bridge.channel, timeout_s, root));
+          },
+          nb::arg("timeout_s"), nb::arg("root"))
+      .def(
+          "exchanging",
+          [](const Bridge& bridge, double timeout_s) {
+            return mx::distributed::Group(std::make_shared<ExchangeGroup>(bridge.channel, timeout_s, 0));
+          },
+          nb::arg("timeout_s"))
+      .def(
+          "scattering",
+          [](const Bridge& bridge, double timeout_s, int op, double scale) {
+            return mx::distributed::Group(
+                std::make_shared<ScatterGroup>(bridge.channel, timeout_s, op, scale));
+          },
+          nb::arg("timeout_s"), nb::arg("op"), nb::arg("scale"))
       .def("turn", [](const Bridge& bridge) { return PythonTurn{bridge.channel, nullptr}; });
   nb::class_<PythonTurn>(m, "Turn")
       .def("__enter__", &PythonTurn::enter)

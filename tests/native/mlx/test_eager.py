@@ -8,6 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 
+import jobkit.native as dist
 from jobkit.errors import BackendError
 from jobkit.native import mlx as bridge
 from jobkit.native.mlx import eager
@@ -70,7 +71,23 @@ def test_gradients_are_those_of_mlx_and_compile_and_vmap_are_refused(start_ranks
     assert second == ([[0, 2], [0]], [message] * 2)
 
 
-@pytest.mark.parametrize(("name", "hint"), [("all_sum", "a C++ compiler"), ("broadcast", "call it outside")])
+def test_the_functions_of_native_give_what_they_do_with_a_compiler(start_ranks: Any, tmp_path: Any) -> None:
+    def run(rank: Any) -> Any:
+        x = mx.array([60000.0, 2.0], mx.float16)
+        found = [
+            dist.all_sum(x, scale=0.5),
+            dist.sum_scatter(x, "sum", scale=0.5),
+            dist.broadcast(x * rank.rank, 0),
+            dist.all_to_all(x),
+        ]
+        return [y.tolist() for y in found]
+
+    whole = [60000, 2]
+    expected = [[whole, [whole[r]], [0, 0], [whole[r]] * 2] for r in range(2)]
+    assert without_compiler(start_ranks, tmp_path)(run) == expected
+
+
+@pytest.mark.parametrize(("name", "hint"), [("all_sum", "a C++ compiler"), ("sendrecv", "call it outside")])
 def test_only_what_the_bridge_makes_lazy_asks_for_a_compiler(name: str, hint: str) -> None:
     compiled = mx.compile(lambda x: eager._apply(name, lambda y: eager.from_numpy(eager.to_numpy(y)), x))
     with pytest.raises(BackendError) as error:

@@ -29,6 +29,48 @@ def test_a_sum_can_be_scaled(pair: Any) -> None:
     assert pair(run) == [([1, 4], "mlx.core.float16")] * 2
 
 
+def test_a_sum_is_scaled_before_it_is_rounded(pair: Any) -> None:
+    def run(rank: Any) -> Any:
+        x = mx.array([60000.0, 1.0], mx.float16)
+        whole = mx.compile(lambda a: dist.all_sum(a, scale=0.5))(x).tolist()
+        part = dist.sum_scatter(x, scale=0.5).tolist()
+        gradient = mx.grad(lambda a: dist.all_sum(a, scale=0.5).sum())(mx.ones(2)).tolist()
+        mean = dist.average_gradients({"w": x})["w"].tolist()
+        return whole, part, gradient, mean
+
+    whole = [60000, 1]
+    assert pair(run) == [(whole, [whole[r]], [0.5, 0.5], whole) for r in range(2)]
+
+
+def test_broadcast_and_exchange_are_lazy_and_can_be_compiled_and_mapped(pair: Any) -> None:
+    def run(rank: Any) -> Any:
+        def step(x: Any) -> Any:
+            return dist.broadcast(x + 1, 1), dist.all_to_all(x), dist.sum_scatter(x, "max")
+
+        x = mx.array([1.0, 2.0]) + 10 * rank.rank
+        compiled = mx.compile(step)
+        found = [[y.tolist() for y in compiled(x)] for _ in range(3)]
+        batch = mx.stack([x, x * 2])
+        mapped = mx.vmap(lambda a: dist.all_to_all(a))(batch).tolist()
+        others = mx.vmap(lambda a: dist.broadcast(a, 0), in_axes=1)(batch).tolist()
+        return found, mapped, others
+
+    for rank, (found, mapped, others) in enumerate(pair(run)):
+        mine = [1.0 + rank, 11.0 + rank]
+        assert found == [[[12, 13], mine, [11 + rank]]] * 3
+        assert mapped == [mine, [2 * value for value in mine]]
+        assert others == [[1, 2], [2, 4]]
+
+
+def test_gradients_go_through_a_compiled_exchange(pair: Any) -> None:
+    def run(rank: Any) -> Any:
+        weights = mx.array([1.0, 2.0]) * (rank.rank + 1)
+        loss = mx.grad(lambda a: (dist.all_to_all(a) * weights).sum())
+        return mx.compile(loss)(mx.zeros(2)).tolist()
+
+    assert pair(run) == [[1, 2], [2, 4]]
+
+
 def test_parts_of_maxima_and_minima(pair: Any) -> None:
     def run(rank: Any) -> Any:
         x = mx.array([1, 20, 3, 40]) if rank.rank else mx.array([10, 2, 30, 4])
