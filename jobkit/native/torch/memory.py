@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import NoReturn
+import functools
+from typing import Any, NoReturn
 
 import torch
 
@@ -26,6 +27,8 @@ def array(x: torch.Tensor) -> Array:
     """
     if type(x) in PLAIN:
         with contextlib.suppress(TypeError, RuntimeError):  # raised by whatever is out of the ordinary
+            if x.dtype is torch.bfloat16 and not x.requires_grad:
+                return _bfloat16(x)
             return x.numpy()
     return _unusual(x)
 
@@ -87,9 +90,18 @@ def _unusual(x: torch.Tensor) -> Array:
         x = x.detach()
     x = x.resolve_conj().resolve_neg()
     if x.dtype == torch.bfloat16:
-        return x.view(torch.uint16).numpy().view(arrays.element_type("bfloat16"))
+        return _bfloat16(x)
     arrays.element_type(element_type(x.dtype))  # raises for those that are not served
     return x.numpy()
+
+
+def _bfloat16(x: torch.Tensor) -> Array:
+    return x.view(torch.uint16).numpy().view(_bfloat16_type())
+
+
+@functools.cache
+def _bfloat16_type() -> Any:
+    return arrays.element_type("bfloat16")
 
 
 def _refuse(wrong: str, x: torch.Tensor, expected: str, hint: str) -> NoReturn:

@@ -120,13 +120,24 @@ def test_out_that_overlaps_the_input_in_part_is_refused() -> None:
     ("make", "remedy"),
     [
         (lambda: torch.ones(2, requires_grad=True), "x.detach()"),
+        (lambda: torch.ones(2, requires_grad=True, dtype=torch.bfloat16), "x.detach()"),
+        (lambda: torch.ones(2, device="meta", dtype=torch.bfloat16), "torch.empty_like"),
         (lambda: torch.ones(2, device="meta"), "torch.empty_like"),
         (lambda: torch.ones(2).to_sparse(), "x.to_dense()"),
         (lambda: torch.ones(2, dtype=torch.complex128), "expected one of bool"),
         (lambda: torch.ones(2).to(torch.float8_e4m3fn), "expected one of bool"),
         (lambda: torch.ones(2).as_subclass(Special), "x.to_local()"),
     ],
-    ids=["requires grad", "meta", "sparse", "complex128", "float8", "subclass"],
+    ids=[
+        "requires grad",
+        "bf16 requires grad",
+        "bf16 meta",
+        "meta",
+        "sparse",
+        "complex128",
+        "float8",
+        "subclass",
+    ],
 )
 def test_what_is_not_served_is_refused_with_the_remedy(make: Callable[[], Any], remedy: str) -> None:
     with pytest.raises(TypeError) as caught:
