@@ -32,6 +32,20 @@ Topology topology_of(const Mesh& mesh, const std::vector<int>& members) {
   return direct ? Topology::kDirect : Topology::kNeighbours;
 }
 
+// The same on all ranks: what shares memory is agreed on.
+LinkClass links_of(const Mesh& mesh, const std::vector<int>& members) {
+  bool some = false, all = true;
+  for (int a : members) {
+    for (int b : members) {
+      if (a == b) continue;
+      bool shared = mesh.reach(a, b) == Reach::kShared;
+      some |= shared;
+      all &= shared;
+    }
+  }
+  return !some ? LinkClass::kTcp : all ? LinkClass::kShm : LinkClass::kMixed;
+}
+
 std::vector<int> all_ranks(int size) {
   std::vector<int> ranks(size);
   for (int p = 0; p < size; p++) ranks[p] = p;
@@ -67,6 +81,7 @@ Group::Group(const Group& parent, uint32_t context, std::vector<int> members, in
 
 void Group::prepare() {
   express_ = Express::make(*mesh_, members_, rank_);
+  links_ = links_of(*mesh_, members_);
   std::map<uint64_t, std::pair<int, uint32_t>> nodes;  // how many ranks, on how many processors
   std::vector<uint64_t> found;
   for (int p : members_) {
@@ -180,6 +195,7 @@ void Group::collective(Call call, const void* in, void* out, uint64_t count, Dty
   Request request{call, rank_, size(), root, count, size_of(dtype), topology_};
   request.rounds = dtype == Dtype::kFloat16 || dtype == Dtype::kBfloat16;
   request.crowded = crowded_;
+  request.links = links_;
   request.placement = &placement_;
   request.choices = choices_.get();
   Execution& execution = execution_for(request);

@@ -130,6 +130,7 @@ class Group {
   int rank_;
   double timeout_s_;
   Topology topology_;
+  LinkClass links_ = LinkClass::kTcp;
   Placement placement_;
   std::shared_ptr<const Choices> choices_;  // nullptr: the built-in table
   bool crowded_ = false;                    // some host has more ranks than processors

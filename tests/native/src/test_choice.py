@@ -134,3 +134,23 @@ def test_every_schedule_runs_on_the_engine(
     for totals in threads(3, program, schedules=f"all_sum={schedule}"):
         for total in totals:
             assert (total == np.arange(total.size) * 6).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "n_bytes", "where", "schedule"),
+    [
+        (2, 1 << 28, {"links": "shm"}, "one-shot"),
+        (2, 1 << 28, {}, "two-shot"),
+        (4, 8, {}, "one-shot"),
+        (4, 8, {"crowded": True}, "recursive-doubling"),
+        (4, 8, {"crowded": True, "rounds": True}, "one-shot"),
+        (4, 1 << 20, {"crowded": True}, "rabenseifner"),
+        (8, 32 * KIB, {"links": "shm", "crowded": True}, "recursive-doubling"),
+        (4, 1 << 20, {"links": "mixed", "nodes": [0, 0, 1, 1]}, "two-level"),
+        (4, 1 << 20, {"links": "mixed", "nodes": [0, 0, 0, 1]}, "two-shot"),
+    ],
+)
+def test_the_built_in_table_knows_where_the_ranks_are(
+    size: int, n_bytes: int, where: dict[str, Any], schedule: str
+) -> None:
+    assert chosen(ALL_SUM, size, n_bytes // 4, n_bytes_per_element=4, **where) == schedule
