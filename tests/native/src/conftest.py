@@ -110,6 +110,10 @@ class Ranks:
         assert self._ends[rank].poll(DEADLINE_S), f"nothing came from rank {rank}"
         return self._ends[rank].recv()
 
+    def tell(self, rank: int, word: Any) -> None:
+        """Send something to the rank's program."""
+        self._ends[rank].send(word)
+
     def signal(self, rank: int, number: int) -> None:
         """Send the rank a signal."""
         os.kill(self.processes[rank].pid or 0, number)
