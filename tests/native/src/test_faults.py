@@ -276,8 +276,8 @@ HEAD = """# Faults
 
 What the ranks of a job raise when something goes wrong with rank 1 of 3, while ranks 0 and 2 are in
 `all_sum`, for half a second already. The numbers are seconds from the fault to the error on each rank that
-raises, in rank order, over TCP, on two cores that other programs used as well, with the settings' defaults, but
-for the deadlocks, where JOBKIT_TIMEOUT_S was 3. A limited rate and lost packets are no faults: operations take
+raises, in rank order, over TCP, on two cores that other programs used as well, with the settings' defaults;
+for the deadlocks JOBKIT_TIMEOUT_S was 3. A limited rate and lost packets are no faults: operations take
 longer.
 
 `tests/native/src/test_faults.py` makes these faults, checks the texts over TCP and over shared memory, and
