@@ -103,7 +103,7 @@ def walk(group: Group) -> int:
     return n_right
 
 
-@pytest.mark.parametrize("links", ["tcp"])
+@pytest.mark.parametrize("links", ["tcp", "shm"])
 @pytest.mark.parametrize("n", RANKS[1:])
 def test_the_whole_table_agrees_with_numpy(run_ranks: Callable[..., list[Any]], n: int, links: str) -> None:
     done = run_ranks(n, walk, shared_memory=links == "shm")

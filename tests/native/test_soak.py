@@ -120,7 +120,7 @@ def soak(world: Group) -> tuple[str, str]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("links", ["tcp"])
+@pytest.mark.parametrize("links", ["tcp", "shm"])
 def test_ten_thousand_operations_give_the_same_hashes_twice(
     run_ranks: Callable[..., list[Any]], links: str
 ) -> None:
