@@ -13,7 +13,7 @@ from types import ModuleType
 from jobkit.errors import BackendError, complaint
 from jobkit.native import gangfile, hostfile
 from jobkit.native.group import Group
-from jobkit.native.settings import SCHEDULE, integer, settings
+from jobkit.native.settings import SCHEDULE, SIMD, integer, settings
 
 GANG_FILE = "JOBKIT_GANG_FILE"
 TOKEN_FILE = "JOBKIT_TOKEN_FILE"
@@ -111,6 +111,8 @@ def connect(where: Meeting, environ: Mapping[str, str], epoch: int | None = None
     if not where.token:
         logging.getLogger(__name__).info("no %s: peers are not authenticated", TOKEN_FILE)
     chosen = settings(environ)
+    if chosen.simd:
+        _use_instruction_set(_core, chosen.simd)
     core = _core.connect(
         where.rank,
         where.hosts,
@@ -144,6 +146,13 @@ def _checked_schedules(core: ModuleType, text: str) -> str:
         return str(core.schedule_table(text))
     except ValueError as error:
         raise BackendError(f"{SCHEDULE}: {error}") from None
+
+
+def _use_instruction_set(core: ModuleType, name: str) -> None:
+    try:
+        core.use_instruction_set(name)
+    except ValueError as error:
+        raise BackendError(f"{SIMD}: {error}") from None
 
 
 def _gang_meeting(environ: Mapping[str, str]) -> Meeting:

@@ -16,6 +16,7 @@ VERBOSE = "MLX_RING_VERBOSE"
 CHECK = "JOBKIT_CHECK"
 CONGESTION = "JOBKIT_CONGESTION"
 SCHEDULE = "JOBKIT_SCHEDULE"
+SIMD = "JOBKIT_SIMD"
 SHORTEST_HEARTBEAT_S = 0.1
 
 
@@ -32,6 +33,7 @@ class Settings:
         checks: Whether the ranks compare what they are about to call before every collective.
         congestion: The congestion control of TCP connections; "system" leaves them alone, "" chooses.
         schedules: Rows that go before the table of schedules; rank 0's count.
+        simd: The instruction set of reductions, "" for the fastest; of no consequence for their bits.
     """
 
     timeout_s: float = 300.0
@@ -42,6 +44,7 @@ class Settings:
     checks: bool = False
     congestion: str = ""
     schedules: str = ""
+    simd: str = ""
 
 
 def settings(environ: Mapping[str, str]) -> Settings:
@@ -59,6 +62,7 @@ def settings(environ: Mapping[str, str]) -> Settings:
         checks=environ.get(CHECK, "") not in ("", "0"),
         congestion=environ.get(CONGESTION, ""),
         schedules=environ.get(SCHEDULE, ""),
+        simd=environ.get(SIMD, "").strip(),
     )
 
 

@@ -162,3 +162,18 @@ def test_with_jobkit_check_calls_that_agree_work(run_processes: Any) -> None:
     """
     found = run_processes(2, program, JOBKIT_CHECK="1")
     assert found == ["[1, 1, 1] [1, 1, 1]\n", "[1, 1, 1] [0, 0, 0]\n"]
+
+
+def test_an_instruction_set_that_the_processor_lacks_is_refused_before_anybody_is_called() -> None:
+    core = pytest.importorskip("jobkit.native._core")
+    where = ring.Meeting(rank=0, hosts=[["127.0.0.1:1"], ["127.0.0.1:2"]], mode="gang")
+    expected = "JOBKIT_SIMD: unknown instruction set, got 'mmx', expected one of .*portable"
+    with pytest.raises(BackendError, match=expected):
+        ring.connect(where, {"JOBKIT_SIMD": "mmx"})
+    assert core.instruction_sets()[-1] == "portable"
+
+
+def test_an_instruction_set_can_be_chosen(run_processes: Any) -> None:
+    pytest.importorskip("jobkit.native._core")
+    program = "print(dist.all_sum(np.ones(100, np.float16)).sum())"
+    assert run_processes(2, program, JOBKIT_SIMD="portable") == ["200.0\n"] * 2

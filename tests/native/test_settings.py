@@ -22,6 +22,7 @@ def test_every_variable_is_read() -> None:
         "JOBKIT_CHECK": "1",
         "JOBKIT_CONGESTION": "cubic",
         "JOBKIT_SCHEDULE": "all_sum=ring",
+        "JOBKIT_SIMD": " avx2 ",
     }
     assert settings(environ) == Settings(
         timeout_s=1.5,
@@ -32,6 +33,7 @@ def test_every_variable_is_read() -> None:
         checks=True,
         congestion="cubic",
         schedules="all_sum=ring",
+        simd="avx2",
     )
 
 
