@@ -168,9 +168,12 @@ ChoiceRow parse_row(std::string_view row) {
   if (!bytes.empty()) made.max_bytes = number<uint64_t>(row, bytes);
   if (sizes.empty()) return made;
   bool is_range = sizes.find('-') != std::string_view::npos;
+  const std::string all_sizes(sizes);
   std::string_view upper = cut(sizes, '-');
   made.min_size = made.max_size = number<int>(row, sizes);
   if (is_range) made.max_size = upper.empty() ? kAny : number<int>(row, upper);
+  if (made.min_size < 1 || made.max_size < made.min_size)
+    refuse(row, "no sizes of a group, got '" + all_sizes + "', expected N, N-M or N- with 1 <= N <= M");
   return made;
 }
 

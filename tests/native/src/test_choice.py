@@ -40,6 +40,8 @@ def test_a_table_is_text_and_text_is_a_table(text: str) -> None:
         ("all_max=ring", "unknown call, got 'all_max', expected one of all_sum, sum_scatter"),
         ("all_sum@x=ring", "not a number, got 'x'"),
         ("all_sum@2-x=ring", "not a number, got 'x'"),
+        ("all_sum@0-=ring", "no sizes of a group, got '0-', expected N, N-M or N- with 1 <= N <= M"),
+        ("all_sum@4-3=ring", "no sizes of a group, got '4-3'"),
         ("all_sum:1k=ring", "not a number, got '1k'"),
         ("all_sum:-1=ring", "not a number, got '-1'"),
         ("all_sum=ring,,", "row '': unknown call"),

@@ -42,15 +42,15 @@ def can_link(compiler: str, flags: str, folder: Path) -> bool:
     return subprocess.run(line, capture_output=True).returncode == 0
 
 
-@pytest.fixture(scope="session")
-def built(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+@pytest.fixture
+def built(repository: Path, tmp_path: Path) -> Callable[[str], Path]:
     """A function: compile the programs with some sanitizers, once for all, and return where they are."""
 
     def build(sanitizers: str) -> Path:
         cmake, compiler = tool("cmake"), os.environ.get("CXX") or tool("c++")
         if cmake is None or compiler is None:
             pytest.skip(f"no {'CMake' if cmake is None else 'C++ compiler'} here")
-        if not can_link(compiler, SANITIZERS[sanitizers], tmp_path_factory.mktemp("try")):
+        if not can_link(compiler, SANITIZERS[sanitizers], tmp_path):
             pytest.skip(f"{compiler} has no sanitizers for {SANITIZERS[sanitizers]}")
         folder = repository / "build" / "programs" / sanitizers
         folder.mkdir(parents=True, exist_ok=True)

@@ -168,7 +168,7 @@ void try_choices(Random& random) {
     const Choices choices = Choices::parse(text);
     CHECK(Choices::parse(choices.text()).rows() == choices.rows(), text);
   } catch (const BadArgument& error) {
-    CHECK(std::strlen(error.what()) > 10);
+    CHECK(*error.what() != 0);
   }
 }
 
