@@ -31,7 +31,7 @@ constexpr uint32_t kMagic = 0x4d534b4a;  // "JKSM"
 constexpr size_t kName = 16, kSecret = 16;
 constexpr size_t kHello = 4 + 4 + kSecret;
 constexpr size_t kOffer = 4 + 4 + 4;  // magic, ranks, descriptors with this message
-constexpr char kYes = 'y', kNo = 'n';
+constexpr char kAgreed = 'y', kRefused = 'n';
 
 struct Place {
   sockaddr_un address{};
@@ -146,17 +146,17 @@ class Lowest final : public Sharing {
     if (is_finished_) return;
     let_in();
     for (auto at = strangers_.begin(); at != strangers_.end();) at = hear(*at) ? ++at : strangers_.erase(at);
-    size_t n_yes = 1, n_in_flight = 0;
+    size_t n_agreed = 1, n_in_flight = 0;
     for (Caller& each : callers_) {
       offer(each, n_in_flight);
       read_answer(each);
-      n_yes += each.answer == kYes;
-      if (each.answer == kNo && problem_.empty())
+      n_agreed += each.answer == kAgreed;
+      if (each.answer == kRefused && problem_.empty())
         problem_ = "another rank of the node could not use the memory";
     }
     if (problem_.empty() && patience_.passed()) problem_ = "not every rank of the node called";
     if (!problem_.empty()) return decide(false);
-    if (n_yes == callers_.size()) decide(true);
+    if (n_agreed == callers_.size()) decide(true);
   }
 
   void watch(std::vector<pollfd>& watched) const override {
@@ -223,7 +223,7 @@ class Lowest final : public Sharing {
           .put(static_cast<uint32_t>(n));
       if (!send_with(caller.socket, text, all.data() + caller.n_offered, n)) {
         // ETOOMANYREFS: others of this user have many descriptors under way; there is room again soon.
-        if (!would_block(errno) && errno != ETOOMANYREFS) caller.answer = kNo;
+        if (!would_block(errno) && errno != ETOOMANYREFS) caller.answer = kRefused;
         break;
       }
       caller.n_offered += n;
@@ -237,13 +237,13 @@ class Lowest final : public Sharing {
     char answer;
     ssize_t n = ::recv(caller.socket.get(), &answer, 1, 0);
     if (n < 0 && would_block(errno)) return;
-    caller.answer = n == 1 && answer == kYes ? kYes : kNo;
+    caller.answer = n == 1 && answer == kAgreed ? kAgreed : kRefused;
     progress();
   }
 
   void decide(bool all) {
     for (Caller& each : callers_) {
-      if (each.socket) (void)!::send(each.socket.get(), all ? &kYes : &kNo, 1, kSendFlags);
+      if (each.socket) (void)!::send(each.socket.get(), all ? &kAgreed : &kRefused, 1, kSendFlags);
     }
     callers_.clear();
     strangers_.clear();
@@ -312,12 +312,12 @@ class Caller final : public Sharing {
       return false;
     }
     if (wants_verdict) {
-      finish(bytes[0] == kYes);
+      finish(bytes[0] == kAgreed);
       return false;
     }
     in_.append(bytes, static_cast<size_t>(n));
     // The verdict may come before the offer: there is no memory.
-    if (in_[0] == kNo) {
+    if (in_[0] == kRefused) {
       give_up("the node's lowest rank has none");
       return false;
     }
@@ -346,7 +346,7 @@ class Caller final : public Sharing {
     has_answered_ = true;
     problem_ = problem;
     descriptors_.clear();
-    char word = problem.empty() ? kYes : kNo;
+    char word = problem.empty() ? kAgreed : kRefused;
     if (::send(socket_.get(), &word, 1, kSendFlags) != 1) give_up("the node's lowest rank has gone");
   }
 
