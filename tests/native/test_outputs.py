@@ -92,7 +92,7 @@ def test_what_cannot_be_is_refused_as_numpy_refuses_it() -> None:
         core.empty((3,), "no such type")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork beside threads
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")  # fork beside threads
 def test_a_child_of_fork_has_its_own_copy() -> None:
     x = outputs.empty((4 * MIB,), np.dtype(np.uint8))
     x[:] = 1

@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,9 @@ def engine(core: Any, group: Any, x: Any, out: Any, dtype: int) -> Callable[[int
         UnservedError: There is no compiler here, or it fails.
     """
     with tempfile.TemporaryDirectory(prefix="jobkit-loop-") as folder:  # a loaded library needs no file
-        loop = ctypes.CDLL(_built(folder, Path(core.__file__).parent / "src")).loop
+        # Beside the Python sources: an editable installation keeps the compiled module elsewhere.
+        headers = Path(str(sys.modules["jobkit.native"].__file__)).parent / "src"
+        loop = ctypes.CDLL(_built(folder, headers)).loop
     loop.restype = ctypes.c_double
     loop.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_uint64, ctypes.c_int, ctypes.c_uint64]
     loop.argtypes += [ctypes.c_char_p, ctypes.c_size_t]
