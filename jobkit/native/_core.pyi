@@ -1,6 +1,6 @@
 """The engine in C++. Buffers are contiguous, counts are elements, dtypes and ops the codes of the headers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from typing_extensions import CapsuleType
@@ -123,13 +123,13 @@ class Group:
         timeout_s: float = -1.0,
         wait: bool = True,
     ) -> Handle | None: ...
-    # The result for plain NumPy arrays, NotImplemented for anything else; `call` is a code of src/call.h.
-    def quick(
-        self, call: int, x: object, out: object, timeout: object, root: object, scale: object
-    ) -> Any: ...
-    def quick_message(
-        self, call: int, x: object, peer: object, sender: object, tag: object, timeout: object
-    ) -> Any: ...
+    # The result for plain NumPy arrays, NotImplemented for anything else; positional arguments only:
+    # call (a code of src/call.h), x, out, timeout, root, scale
+    @property
+    def quick(self) -> Callable[[int, object, object, object, object, object], Any]: ...
+    # call, x, peer, sender, tag, timeout
+    @property
+    def quick_message(self) -> Callable[[int, object, object, object, object, object], Any]: ...
     # The seconds of so many calls without Python in between.
     def repeat_all_reduce(
         self, op: int, src: Buffer, dst: Buffer, count: int, dtype: int, iterations: int

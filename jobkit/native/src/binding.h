@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include <exception>
 #include <string>
 #include <utility>
 
@@ -11,6 +12,9 @@
 #include "reduce.h"
 
 namespace jobkit {
+
+// Sets Python's exception to what was thrown, as nanobind does for the functions that it calls.
+void set_python_error(const std::exception_ptr& thrown);
 
 inline Dtype checked_dtype(int code) {
   if (!is_dtype(code)) throw BadArgument("not a dtype code, got " + std::to_string(code));

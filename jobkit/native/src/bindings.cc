@@ -105,6 +105,19 @@ nb::tuple py_instruction_sets() {
 // Never released: exceptions may be translated until the interpreter is gone.
 nb::handle error_type;
 
+// Lets pass what the engine does not throw.
+void translate(const std::exception_ptr& thrown, void*) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const BadArgument& error) {
+    PyErr_SetString(PyExc_ValueError, error.what());
+  } catch (const Error& error) {
+    nb::object raised = error_type(error.what());
+    if (error.culprit() != kNobody) raised.attr("culprit") = error.culprit();
+    PyErr_SetObject(error_type.ptr(), raised.ptr());
+  }
+}
+
 void define_errors(nb::module_& m) {
   nb::dict attributes;
   attributes["__doc__"] =
@@ -115,20 +128,23 @@ void define_errors(nb::module_& m) {
       "Error", nb::make_tuple(nb::module_::import_("jobkit.errors").attr("BackendError")), attributes);
   error_type = made.release();
   m.attr("Error") = error_type;
-  nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
-    try {
-      std::rethrow_exception(thrown);
-    } catch (const BadArgument& error) {
-      PyErr_SetString(PyExc_ValueError, error.what());
-    } catch (const Error& error) {
-      nb::object raised = error_type(error.what());
-      if (error.culprit() != kNobody) raised.attr("culprit") = error.culprit();
-      PyErr_SetObject(error_type.ptr(), raised.ptr());
-    }
-  });
+  nb::register_exception_translator(translate, nullptr);
 }
 
 }  // namespace
+
+void set_python_error(const std::exception_ptr& thrown) {
+  try {
+    translate(thrown, nullptr);
+  } catch (nb::python_error& error) {
+    error.restore();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+}
+
 }  // namespace jobkit
 
 NB_MODULE(_core, m) {
