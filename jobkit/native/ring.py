@@ -11,9 +11,9 @@ from pathlib import Path
 from types import ModuleType
 
 from jobkit.errors import BackendError, complaint
-from jobkit.native import gangfile, hostfile
+from jobkit.native import gangfile, hostfile, schedules
 from jobkit.native.group import Group
-from jobkit.native.settings import SCHEDULE, SIMD, integer, settings
+from jobkit.native.settings import BUILT_IN, SCHEDULE, SIMD, integer, settings
 
 GANG_FILE = "JOBKIT_GANG_FILE"
 TOKEN_FILE = "JOBKIT_TOKEN_FILE"
@@ -113,6 +113,7 @@ def connect(where: Meeting, environ: Mapping[str, str], epoch: int | None = None
     chosen = settings(environ)
     if chosen.simd:
         _use_instruction_set(_core, chosen.simd)
+    known = None if chosen.schedules else schedules.tables(environ)
     core = _core.connect(
         where.rank,
         where.hosts,
@@ -130,6 +131,8 @@ def connect(where: Meeting, environ: Mapping[str, str], epoch: int | None = None
         congestion=chosen.congestion,
         flight_file=flight_file(where.rank, environ),
         schedules=_checked_schedules(_core, chosen.schedules),
+        recall=known.recall if known else None,
+        keep=known.keep if known else None,
     )
     return Group(core, backend="ring", is_authenticated=bool(where.token))
 
@@ -143,7 +146,7 @@ def flight_file(rank: int, environ: Mapping[str, str]) -> str:
 
 def _checked_schedules(core: ModuleType, text: str) -> str:
     try:
-        return str(core.schedule_table(text))
+        return str(core.schedule_table("" if text == BUILT_IN else text))
     except ValueError as error:
         raise BackendError(f"{SCHEDULE}: {error}") from None
 

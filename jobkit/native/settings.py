@@ -17,6 +17,7 @@ CHECK = "JOBKIT_CHECK"
 CONGESTION = "JOBKIT_CONGESTION"
 SCHEDULE = "JOBKIT_SCHEDULE"
 SIMD = "JOBKIT_SIMD"
+BUILT_IN = "builtin"
 SHORTEST_HEARTBEAT_S = 0.1
 
 
@@ -32,7 +33,8 @@ class Settings:
         verbose: Whether the ring reports on stderr what it does.
         checks: Whether the ranks compare what they are about to call before every collective.
         congestion: The congestion control of TCP connections; "system" leaves them alone, "" chooses.
-        schedules: Rows that go before the table of schedules; rank 0's count.
+        schedules: Rows that go before the built-in table of schedules, or BUILT_IN for none; "" measures
+            what is not known yet. Rank 0's count.
         simd: The instruction set of reductions, "" for the fastest; of no consequence for their bits.
     """
 
@@ -61,7 +63,7 @@ def settings(environ: Mapping[str, str]) -> Settings:
         verbose=environ.get(VERBOSE, "") not in ("", "0"),
         checks=environ.get(CHECK, "") not in ("", "0"),
         congestion=environ.get(CONGESTION, ""),
-        schedules=environ.get(SCHEDULE, ""),
+        schedules=environ.get(SCHEDULE, "").strip(),
         simd=environ.get(SIMD, "").strip(),
     )
 

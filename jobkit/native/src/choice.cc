@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <map>
 #include <string_view>
 
@@ -94,8 +95,10 @@ const std::vector<ChoiceRow>& built_in(const Request& r) {
 }
 
 bool fits(const ChoiceRow& row, const Request& r) {
-  return row.call == kind_of(r.call) && r.size >= row.min_size && r.size <= row.max_size &&
-         r.count <= row.max_bytes / r.n_bytes_per_element && is_possible(r, row.schedule);
+  if (row.call != kind_of(r.call) || r.size < row.min_size || r.size > row.max_size) return false;
+  const uint64_t n = r.n_bytes_per_element;
+  return r.count <= row.max_bytes / n && r.count >= row.min_bytes / n + (row.min_bytes % n > 0) &&
+         is_possible(r, row.schedule);
 }
 
 const ChoiceRow* first_fit(const std::vector<ChoiceRow>& rows, const Request& r) {
@@ -160,20 +163,32 @@ std::string_view cut(std::string_view& text, char mark) {
   return rest;
 }
 
+// "N", "N-M" or "N-"; false for the first.
+template <typename Number>
+bool parse_range(std::string_view row, std::string_view text, Number& first, Number& last) {
+  bool is_range = text.find('-') != std::string_view::npos;
+  std::string_view upper = cut(text, '-');
+  first = number<Number>(row, text);
+  if (is_range && !upper.empty()) last = number<Number>(row, upper);
+  return is_range;
+}
+
 ChoiceRow parse_row(std::string_view row) {
   ChoiceRow made;
   std::string_view text = row, schedule = cut(text, '='), bytes = cut(text, ':'), sizes = cut(text, '@');
   made.call = call_named(row, text);
   made.schedule = schedule_named(row, made.call, schedule);
-  if (!bytes.empty()) made.max_bytes = number<uint64_t>(row, bytes);
+  if (!bytes.empty() && !parse_range(row, bytes, made.min_bytes, made.max_bytes)) {
+    made.max_bytes = made.min_bytes;
+    made.min_bytes = 0;
+  }
+  if (made.max_bytes < made.min_bytes)
+    refuse(row, "no numbers of bytes, got '" + std::string(bytes) + "', expected N, N-M or N- with N <= M");
   if (sizes.empty()) return made;
-  bool is_range = sizes.find('-') != std::string_view::npos;
-  const std::string all_sizes(sizes);
-  std::string_view upper = cut(sizes, '-');
-  made.min_size = made.max_size = number<int>(row, sizes);
-  if (is_range) made.max_size = upper.empty() ? kAny : number<int>(row, upper);
+  if (!parse_range(row, sizes, made.min_size, made.max_size)) made.max_size = made.min_size;
   if (made.min_size < 1 || made.max_size < made.min_size)
-    refuse(row, "no sizes of a group, got '" + all_sizes + "', expected N, N-M or N- with 1 <= N <= M");
+    refuse(row,
+           "no sizes of a group, got '" + std::string(sizes) + "', expected N, N-M or N- with 1 <= N <= M");
   return made;
 }
 
@@ -184,8 +199,52 @@ std::string to_text(const ChoiceRow& row) {
     if (row.max_size != row.min_size) text += "-";
     if (row.max_size != row.min_size && row.max_size < kAny) text += std::to_string(row.max_size);
   }
-  if (row.max_bytes < kAll) text += ":" + std::to_string(row.max_bytes);
+  if (row.min_bytes > 0 || row.max_bytes < kAll) {
+    text += ":";
+    if (row.min_bytes > 0) text += std::to_string(row.min_bytes) + "-";
+    if (row.max_bytes < kAll) text += std::to_string(row.max_bytes);
+  }
   return text + "=" + name_of(row.schedule);
+}
+
+// --- what was measured ---
+
+// How much faster another schedule has to be than the built-in one, in its best time and in its median: what
+// else ran on the machine was seen to lengthen either by half.
+constexpr double kClearly = 1.15;
+
+double median(std::vector<double> seconds) {
+  auto middle = seconds.begin() + static_cast<ptrdiff_t>(seconds.size() / 2);
+  std::nth_element(seconds.begin(), middle, seconds.end());
+  return *middle;
+}
+
+bool is_clearly_faster(const std::vector<double>& a, const std::vector<double>& b) {
+  return median(a) * kClearly <= median(b) &&
+         *std::min_element(a.begin(), a.end()) * kClearly <= *std::min_element(b.begin(), b.end());
+}
+
+// kLocal where none is.
+S clearly_fastest(const std::map<S, std::vector<double>>& timings, S built_in) {
+  S best = S::kLocal;
+  auto standing = timings.find(built_in);
+  if (standing == timings.end()) return best;
+  for (auto& [schedule, seconds] : timings) {
+    if (!is_clearly_faster(seconds, standing->second)) continue;
+    if (best == S::kLocal || median(seconds) < median(timings.at(best))) best = schedule;
+  }
+  return best;
+}
+
+Request of_bytes(Request like, uint64_t n_bytes) {
+  like.count = n_bytes / like.n_bytes_per_element;
+  like.choices = nullptr;
+  return like;
+}
+
+// Half-way between two sizes, as a factor.
+uint64_t middle(uint64_t a, uint64_t b) {
+  return static_cast<uint64_t>(std::sqrt(static_cast<double>(a) * static_cast<double>(b)));
 }
 
 }  // namespace
@@ -207,30 +266,24 @@ std::string Choices::text() const {
   return all;
 }
 
-Choices Choices::before(const Choices& others) const {
-  Choices joined(rows_);
-  joined.rows_.insert(joined.rows_.end(), others.rows_.begin(), others.rows_.end());
-  return joined;
-}
-
-Choices Choices::of(int size, const std::vector<Timing>& timings) {
-  std::map<std::pair<C, uint64_t>, Timing> best;
-  for (const Timing& each : timings) {
-    auto [at, is_new] = best.insert({{kind_of(each.call), each.n_bytes}, each});
-    if (!is_new && each.seconds < at->second.seconds) at->second = each;
-  }
+Choices Choices::of(const Request& like, const std::vector<Timing>& timings) {
+  std::map<uint64_t, std::map<S, std::vector<double>>> sizes;
+  for (const Timing& each : timings) sizes[each.n_bytes][each.schedule].push_back(each.seconds);
   Choices made;
-  for (auto& [key, timing] : best) {
-    ChoiceRow row{key.first, size, size, key.second, timing.schedule};
-    bool continues = !made.rows_.empty() && made.rows_.back().call == row.call &&
-                     made.rows_.back().schedule == row.schedule;
-    if (continues) {
-      made.rows_.back().max_bytes = row.max_bytes;
-    } else {
-      made.rows_.push_back(row);
-    }
+  uint64_t first = 0;
+  for (auto at = sizes.begin(); at != sizes.end(); at++) {
+    auto next = std::next(at);
+    const uint64_t last = next == sizes.end() ? at->first : middle(at->first, next->first);
+    const S best = clearly_fastest(at->second, choose(of_bytes(like, at->first)));
+    if (best != S::kLocal)
+      made.rows_.push_back({kind_of(like.call), like.size, like.size, last, best, first});
+    first = last + 1;
   }
   return made;
+}
+
+bool keeps_tree_order(Schedule schedule) {
+  return std::find(std::begin(kTreeOrder), std::end(kTreeOrder), schedule) != std::end(kTreeOrder);
 }
 
 Schedule choose(const Request& r) {

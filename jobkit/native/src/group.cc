@@ -161,6 +161,21 @@ void Group::use(Choices choices) {
   choices_ = std::make_shared<const Choices>(std::move(choices));
 }
 
+const Choices& Group::choices() const {
+  static const Choices none;
+  return choices_ ? *choices_ : none;
+}
+
+Request Group::request(Call call, uint64_t count, Dtype dtype, int root) const {
+  Request request{call, rank_, size(), root, count, size_of(dtype), topology_};
+  request.rounds = dtype == Dtype::kFloat16 || dtype == Dtype::kBfloat16;
+  request.crowded = crowded_;
+  request.links = links_;
+  request.placement = &placement_;
+  request.choices = choices_.get();
+  return request;
+}
+
 Execution& Group::execution_for(const Request& request) {
   for (CachedPlan& each : plans_) {
     if (each.request == request) return *each.execution;
@@ -192,13 +207,7 @@ void Group::collective(Call call, const void* in, void* out, uint64_t count, Dty
   }
   turn.seq = ++seq_;
   turn.check();
-  Request request{call, rank_, size(), root, count, size_of(dtype), topology_};
-  request.rounds = dtype == Dtype::kFloat16 || dtype == Dtype::kBfloat16;
-  request.crowded = crowded_;
-  request.links = links_;
-  request.placement = &placement_;
-  request.choices = choices_.get();
-  Execution& execution = execution_for(request);
+  Execution& execution = execution_for(request(call, count, dtype, root));
   auto* from = static_cast<const uint8_t*>(in);
   auto* to = static_cast<uint8_t*>(out);
   Operands operands{from, to, scratch(execution.n_scratch() * size_of(dtype)), reduce_op(call), scale};

@@ -42,6 +42,9 @@ class Group {
   // The table from which the calls of this group, and of those split from it, get their schedules. Every
   // rank must use the same; no call may be under way.
   void use(Choices choices);
+  const Choices& choices() const;
+  // What its schedule is chosen by.
+  Request request(Call call, uint64_t count, Dtype dtype, int root = 0) const;
   const std::vector<int>& members() const { return members_; }  // ranks of the whole job
   Topology topology() const { return topology_; }
 

@@ -441,6 +441,7 @@ nb::dict PyGroup::topology() const {
   result["matrix"] = matrix;
   result["connections"] = links;
   result["spins"] = mesh.spins();
+  result["schedules"] = group().choices().text();
   return result;
 }
 

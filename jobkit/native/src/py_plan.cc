@@ -83,13 +83,12 @@ nb::tuple py_plan(int call, int rank, int size, uint64_t count, const std::strin
   return nb::make_tuple(name_of(plan.schedule), plan.n_scratch, steps);
 }
 
-std::string py_measured_table(int size,
-                              const std::vector<std::tuple<int, uint64_t, std::string, double>>& timings) {
+std::string py_measured_table(int call, int size,
+                              const std::vector<std::tuple<uint64_t, std::string, double>>& timings) {
   std::vector<Timing> made;
-  for (auto& [call, n_bytes, schedule, seconds] : timings) {
-    made.push_back({checked_call(call), n_bytes, schedule_named(schedule), seconds});
-  }
-  return Choices::of(size, made).text();
+  for (auto& [n_bytes, schedule, seconds] : timings)
+    made.push_back({n_bytes, schedule_named(schedule), seconds});
+  return Choices::of({.call = checked_call(call), .size = size}, made).text();
 }
 
 }  // namespace
@@ -99,7 +98,7 @@ void define_plan(nb::module_& m) {
         "n_bytes_per_element"_a = 4, nb::kw_only(), "schedule"_a = "", "nodes"_a = std::vector<int>(),
         "links"_a = "tcp", "rounds"_a = false, "crowded"_a = false, "table"_a = "");
   m.def("schedule_table", [](const std::string& text) { return Choices::parse(text).text(); }, "text"_a);
-  m.def("measured_table", &py_measured_table, "size"_a, "timings"_a);
+  m.def("measured_table", &py_measured_table, "call"_a, "size"_a, "timings"_a);
 }
 
 }  // namespace jobkit

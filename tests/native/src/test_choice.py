@@ -25,6 +25,7 @@ def chosen(call: int, size: int, count: int, **options: Any) -> str:
         "",
         "all_sum=ring",
         "all_sum@2=one-shot,all_sum@3-4:65536=rabenseifner,barrier@9-=bruck",
+        "all_sum:1-8=one-shot,all_sum@2:4096-=two-shot",
         "sum_scatter:0=ring,all_gather=bruck,broadcast=two-level,all_to_all=direct,gather=ring,scatter=ring",
     ],
 )
@@ -43,7 +44,9 @@ def test_a_table_is_text_and_text_is_a_table(text: str) -> None:
         ("all_sum@0-=ring", "no sizes of a group, got '0-', expected N, N-M or N- with 1 <= N <= M"),
         ("all_sum@4-3=ring", "no sizes of a group, got '4-3'"),
         ("all_sum:1k=ring", "not a number, got '1k'"),
-        ("all_sum:-1=ring", "not a number, got '-1'"),
+        ("all_sum:-1=ring", "not a number, got ''"),
+        ("all_sum:1-x=ring", "not a number, got 'x'"),
+        ("all_sum:9-8=ring", "no numbers of bytes, got '9-8', expected N, N-M or N- with N <= M"),
         ("all_sum=ring,,", "row '': unknown call"),
     ],
 )
@@ -62,6 +65,15 @@ def test_the_first_row_that_fits_counts() -> None:
     assert chosen(ALL_SUM, 3, 100, table=table) == "recursive-doubling"
     assert chosen(ALL_SUM, 5, 100, table=table) == chosen(ALL_SUM, 5, 100)
     assert chosen(SPLIT, 5, 3, table=table) == "bruck"
+
+
+def test_a_row_is_for_numbers_of_bytes_from_its_first_to_its_last() -> None:
+    table = "all_sum@4:401-799=rabenseifner,all_sum@4:4000-=recursive-doubling"
+    built_in = chosen(ALL_SUM, 4, 100)
+
+    found = [chosen(ALL_SUM, 4, count, table=table) for count in (100, 101, 199, 200, 999, 1000, 1 << 60)]
+
+    assert found == [built_in, *["rabenseifner"] * 2, *[built_in] * 2, *["recursive-doubling"] * 2]
 
 
 def test_no_table_chooses_what_is_not_possible() -> None:
@@ -88,21 +100,51 @@ def test_the_built_in_table_has_a_schedule_for_everything(call: int) -> None:
             assert chosen(call, size, count, topology="neighbours") in ("ring", "local")
 
 
-def test_measured_times_give_the_fastest_schedule_up_to_each_size() -> None:
-    timings = [
-        (ALL_SUM, 1024, "one-shot", 3e-6),
-        (ALL_SUM, 1024, "two-shot", 5e-6),
-        (ALL_SUM, 4096, "one-shot", 4e-6),
-        (ALL_SUM, 4096, "two-shot", 6e-6),
-        (ALL_SUM, 65536, "one-shot", 9e-5),
-        (ALL_SUM, 65536, "two-shot", 5e-5),
-        (ALL_GATHER, 1024, "bruck", 2e-6),
-        (ALL_GATHER, 1024, "direct", 3e-6),
+Times = dict[str, list[float]]
+
+
+def measured(size: int, timings: dict[int, Times]) -> str:
+    """Return the table that the times of each schedule make, by bytes."""
+    rows = [
+        (n_bytes, schedule, each)
+        for n_bytes, schedules in timings.items()
+        for schedule, times in schedules.items()
+        for each in times
     ]
+    return str(_core.measured_table(ALL_SUM, size, rows))
 
-    table = _core.measured_table(4, timings)
 
-    assert table == "all_sum@4:4096=one-shot,all_sum@4:65536=two-shot,all_gather@4:1024=bruck"
+def test_a_schedule_that_was_clearly_faster_is_chosen_around_the_size_it_was_measured_at() -> None:
+    slow, fast = [5.0, 5.0, 9.0], [4.0, 3.0, 3.0]
+    timings = {
+        1 * KIB: {"one-shot": slow, "two-shot": fast, "rabenseifner": [4.0, 4.0, 4.0]},
+        4 * KIB: {"one-shot": fast, "two-shot": slow},
+        16 * KIB: {"one-shot": slow, "recursive-doubling": fast},
+        64 * KIB: {"one-shot": fast, "two-shot": slow},
+        256 * KIB: {"two-shot": slow, "recursive-doubling": fast},
+    }
+
+    assert measured(4, timings) == (
+        "all_sum@4:2048=two-shot,all_sum@4:8193-32768=recursive-doubling,"
+        "all_sum@4:32769-131072=one-shot,all_sum@4:131073-262144=recursive-doubling"
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        [4.5, 4.5, 4.5],  # not by 15 %
+        [3.0, 5.0, 5.0],  # once
+        [4.4, 2.0, 2.0, 9.0, 9.0],  # in its best time alone
+    ],
+)
+def test_the_built_in_schedule_stays_where_another_is_not_clearly_faster(other: list[float]) -> None:
+    assert measured(4, {KIB: {"one-shot": [5.0, 5.0, 5.0], "two-shot": other}}) == ""
+
+
+def test_a_size_at_which_the_built_in_schedule_was_not_measured_keeps_it() -> None:
+    assert measured(4, {KIB: {"two-shot": [2.0], "rabenseifner": [1.0]}}) == ""
+    assert measured(4, {}) == ""
 
 
 def test_rank_0s_table_is_everybodys(threads: Callable[..., list[Any]]) -> None:
