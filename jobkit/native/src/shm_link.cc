@@ -8,10 +8,12 @@
 namespace jobkit {
 namespace {
 
-// Moved by one pump, so that the others get their turn.
-constexpr size_t kTurnBytes = 1 << 20;
+// An eighth of the largest ring: what one side writes, the other reads at the same time.
+constexpr size_t kLargestFrame = 128 << 10;
 
-constexpr size_t kLargestFrame = 64 << 10;
+// Moved by one pump, so that the others get their turn, and so that what was copied out of an array a moment
+// ago is still in the cache when it is reduced.
+constexpr size_t kTurnBytes = kLargestFrame;
 
 }  // namespace
 
