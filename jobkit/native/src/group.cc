@@ -287,9 +287,12 @@ void Group::check_peer(const char* what, int peer) const {
   }
 }
 
-uint32_t Group::next_message(Turn& turn, bool sends, int peer, int tag) {
-  turn.peer = members_[peer];
-  return (sends ? send_seq_ : recv_seq_)[{peer, tag}]++;
+MessageNumbers Group::issue(int to, int from, int tag) {
+  std::lock_guard lock(numbers_mutex_);
+  MessageNumbers numbers;
+  if (to != kNobody) numbers.sent = send_seq_[{to, tag}]++;
+  if (from != kNobody) numbers.received = recv_seq_[{from, tag}]++;
+  return numbers;
 }
 
 void Group::point_to_point(Call call, const void* in, uint64_t n_in, int to, void* out, uint64_t n_out,
@@ -301,13 +304,14 @@ void Group::point_to_point(Call call, const void* in, uint64_t n_in, int to, voi
     throw BadArgument(where() + name_of(call) + ": tag " + std::to_string(tag) + ", expected >= 0");
   Exchange exchange;  // outlives the turn, which withdraws it
   Turn turn(*this, call, options);
-  turn.peer = members_[receives ? from : to];
+  turn.peer = members_[sends ? to : from];
   turn.check();
+  const MessageNumbers numbers = options.issued ? *options.issued : issue(to, from, tag);
   exchange.begin(0, {});
   if (receives) {
     Receive& receive = exchange.receive.emplace();
-    receive.key = {FrameKind::kPointToPoint, context_, next_message(turn, false, from, tag), 0, tag};
-    receive.peer = turn.peer;
+    receive.key = {FrameKind::kPointToPoint, context_, numbers.received, 0, tag};
+    receive.peer = members_[from];
     receive.signature = {Call::kSend, dtype, 0, tag, n_out};
     receive.data = static_cast<uint8_t*>(out);
     receive.n_bytes = n_out * size_of(dtype);
@@ -315,8 +319,8 @@ void Group::point_to_point(Call call, const void* in, uint64_t n_in, int to, voi
   }
   if (sends) {
     Send& send = exchange.send.emplace();
-    send.key = {FrameKind::kPointToPoint, context_, next_message(turn, true, to, tag), 0, tag};
-    send.peer = turn.peer;
+    send.key = {FrameKind::kPointToPoint, context_, numbers.sent, 0, tag};
+    send.peer = members_[to];
     send.signature = {Call::kSend, dtype, 0, tag, n_in};
     send.data = static_cast<const uint8_t*>(in);
     send.n_bytes = send.n_ready = n_in * size_of(dtype);

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,12 +21,19 @@
 
 namespace jobkit {
 
+// Messages between two ranks with the same tag match in the order of their numbers.
+struct MessageNumbers {
+  uint32_t sent = 0, received = 0;
+};
+
 struct CallOptions {
   // >= 0: the call fails after so long (0: never), whatever the others do. < 0: the group's own, which
   // applies to a peer that does not answer or is in another operation; one that is merely late is waited for,
   // with a warning.
   double timeout_s = -1;
   InterruptCheck interrupted;
+  // Of a message: it was issued before, with these numbers, and runs beside other calls of the group.
+  std::optional<MessageNumbers> issued = std::nullopt;
 };
 
 class Group {
@@ -66,6 +74,9 @@ class Group {
   void sendrecv(const void* in, uint64_t n_in, int to, void* out, uint64_t n_out, int from, Dtype dtype,
                 int tag, const CallOptions& options);
 
+  // The numbers of the next messages to `to` and from `from`, each kNobody where there is none. Any thread.
+  MessageNumbers issue(int to, int from, int tag);
+
   // The ranks with the same color, by key, then by rank; key < 0 keeps the order. nullptr for those without a
   // color.
   std::unique_ptr<Group> split(std::optional<int> color, int key, const CallOptions& options);
@@ -103,7 +114,6 @@ class Group {
   uint8_t* scratch(size_t n_bytes);
   void point_to_point(Call call, const void* in, uint64_t n_in, int to, void* out, uint64_t n_out, int from,
                       Dtype dtype, int tag, const CallOptions& options);
-  uint32_t next_message(Turn& turn, bool sends, int peer, int tag);
   void finish(Turn& turn);
   void overdue(Turn& turn);
   void expire(Turn& turn);
@@ -139,6 +149,7 @@ class Group {
   bool crowded_ = false;                    // some host has more ranks than processors
   Active active_;
   uint32_t seq_ = 0;
+  std::mutex numbers_mutex_;                                     // guards the next
   std::map<std::pair<int, int>, uint32_t> send_seq_, recv_seq_;  // of (peer, tag)
   std::atomic<int> busy_with_{kNobody};                          // the Call that runs
   std::atomic<bool> closed_{false};

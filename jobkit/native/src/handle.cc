@@ -45,25 +45,41 @@ std::shared_ptr<Lane> Lane::make(std::shared_ptr<Group> group, bool checks) {
 }
 
 void Lane::destroy(Lane* lane) {
-  if (!lane->thread_.joinable() || !lane->is_inherited()) delete lane;
+  if (!lane->has_threads() || !lane->is_inherited()) delete lane;
 }
 
 Lane::~Lane() {
-  if (!thread_.joinable()) return;
+  if (!has_threads()) return;
   finish();
   {
     std::lock_guard lock(mutex_);
     ending_ = true;
   }
-  work_.notify_all();
-  thread_.join();
+  for (Queue* queue : {&collectives_, &messages_}) {
+    queue->work.notify_all();
+    for (std::thread& each : queue->threads) each.join();
+  }
 }
 
 bool Lane::is_inherited() const { return group_->mesh().generation() != process::generation(); }
 
-void Lane::perform(const Operation& operation, const InterruptCheck& interrupted) {
+void Lane::perform(const Operation& operation, const InterruptCheck& interrupted,
+                   const std::optional<MessageNumbers>& issued) {
   if (checks_) agree(*group_, operation, interrupted);
-  jobkit::run(*group_, operation, interrupted);
+  jobkit::run(*group_, operation, interrupted, issued);
+}
+
+// While others are on their way.
+void Lane::run_beside(const Operation& operation, const InterruptCheck& interrupted) {
+  if (!operation.is_message()) {
+    catch_up(interrupted);
+    return perform(operation, interrupted);
+  }
+  if (!is_inherited()) {
+    std::unique_lock lock(mutex_);
+    throw_untold(lock);
+  }
+  perform(operation, interrupted, issue(*group_, operation));
 }
 
 std::unique_ptr<Group> Lane::split(std::optional<int> color, int key, const CallOptions& options) {
@@ -80,73 +96,79 @@ std::unique_ptr<Group> Lane::split(std::optional<int> color, int key, const Call
 std::shared_ptr<Handle> Lane::start(const Operation& operation, const InterruptCheck& interrupted) {
   if (is_inherited()) perform(operation, interrupted);  // which throws
   std::unique_lock lock(mutex_);
-  if (untold_) {
-    lock.unlock();
-    wait_for_the_rest(interrupted);
-    lock.lock();
-  }
-  if (!thread_.joinable()) {
-    thread_ = start_without_signals([this] { work(); });
-    std::lock_guard listed(registry().mutex);
-    std::erase_if(registry().lanes, [](const auto& each) { return each.expired(); });
-    registry().lanes.push_back(self_);
-  }
-  auto handle = std::make_shared<Handle>(operation);
-  queue_.push_back(handle);
+  throw_untold(lock);
+  const bool is_message = operation.is_message();
+  Queue& queue = is_message ? messages_ : collectives_;
+  auto handle = std::make_shared<Handle>(
+      operation, is_message ? std::optional(issue(*group_, operation)) : std::nullopt);
+  queue.waiting.push_back(handle);
   n_open_.fetch_add(1);
+  const size_t n_idle = queue.threads.size() - queue.n_running;
+  if (queue.waiting.size() > n_idle && queue.threads.size() < queue.n_most) {
+    const bool is_first = !has_threads();
+    queue.threads.push_back(start_without_signals([this, &queue] { work(queue); }));
+    if (is_first) {
+      std::lock_guard listed(registry().mutex);
+      std::erase_if(registry().lanes, [](const auto& each) { return each.expired(); });
+      registry().lanes.push_back(self_);
+    }
+  }
   lock.unlock();
-  work_.notify_one();
+  queue.work.notify_one();
   return handle;
 }
 
-void Lane::work() {
+void Lane::work(Queue& queue) {
   std::unique_lock lock(mutex_);
   for (;;) {
-    work_.wait(lock, [&] { return ending_ || !queue_.empty(); });
-    if (queue_.empty()) return;
-    std::shared_ptr<Handle> handle = queue_.front();
+    queue.work.wait(lock, [&] { return ending_ || !queue.waiting.empty(); });
+    if (queue.waiting.empty()) return;
+    std::shared_ptr<Handle> handle = std::move(queue.waiting.front());
+    queue.waiting.pop_front();
+    queue.n_running++;
     lock.unlock();
     std::exception_ptr error;
     try {
-      perform(handle->operation, [this] { return interrupted_.load(); });
+      perform(handle->operation, [this] { return interrupted_.load(); }, handle->issued);
     } catch (const std::exception&) {
       error = std::current_exception();
     }
     lock.lock();
-    queue_.pop_front();
+    queue.n_running--;
     handle->error_ = error;
     const bool untold = error && handle->is_dropped_ && !untold_;
     if (untold) untold_ = error;
     handle->done_.store(true, std::memory_order_release);
     if (!untold) n_open_.fetch_sub(1);
-    if (queue_.empty()) interrupted_ = false;
+    if (all_empty()) interrupted_ = false;
     changed_.notify_all();
   }
 }
 
-// Waits until the queue is empty; false when the deadline came first.
-bool Lane::settle(std::unique_lock<std::mutex>& lock, Deadline deadline) {
-  auto empty = [&] { return queue_.empty(); };
-  if (deadline.moment() != Moment::max()) return changed_.wait_until(lock, deadline.moment(), empty);
-  changed_.wait(lock, empty);
-  return true;
+void Lane::throw_untold(std::unique_lock<std::mutex>& lock) {
+  if (!untold_) return;
+  n_open_.fetch_sub(1);
+  std::exception_ptr error = std::exchange(untold_, nullptr);
+  lock.unlock();
+  std::rethrow_exception(error);
 }
 
-void Lane::wait_for_the_rest(const InterruptCheck& interrupted) {
+// Waits for the collectives that were issued before.
+void Lane::catch_up(const InterruptCheck& interrupted) {
+  if (n_open_.load(std::memory_order_acquire) == 0) return;
   if (is_inherited()) return;  // the group itself refuses the call that follows
   std::unique_lock lock(mutex_);
-  while (!settle(lock, Deadline::at(Clock::now() + kLook))) {
+  auto is_over = [&] { return collectives_.is_empty(); };
+  while (!changed_.wait_until(lock, Clock::now() + kLook, is_over)) {
     lock.unlock();
     const bool stop = interrupted && interrupted();
     lock.lock();
     if (!stop) continue;
-    interrupted_ = !queue_.empty();
-    settle(lock, Deadline::in(0));
+    interrupted_ = !all_empty();
+    changed_.wait(lock, is_over);
     throw Interrupted("interrupted while earlier operations of the group were not complete");
   }
-  if (!untold_) return;
-  n_open_.fetch_sub(1);
-  std::rethrow_exception(std::exchange(untold_, nullptr));
+  throw_untold(lock);
 }
 
 bool Lane::wait(const Handle& handle, Deadline deadline, const InterruptCheck& interrupted) {
@@ -163,7 +185,7 @@ bool Lane::wait(const Handle& handle, Deadline deadline, const InterruptCheck& i
     const bool stop = interrupted && interrupted();
     lock.lock();
     if (!stop) continue;
-    interrupted_ = !queue_.empty();
+    interrupted_ = !all_empty();
     changed_.wait(lock, [&] { return handle.done(); });
     throw Interrupted("interrupted");
   }
@@ -183,9 +205,10 @@ void Lane::drop(Handle& handle) {
 void Lane::finish() {
   if (is_inherited()) return;
   std::unique_lock lock(mutex_);
-  if (settle(lock, Deadline::at(Clock::now() + kLastWait))) return;
+  auto is_over = [&] { return all_empty(); };
+  if (changed_.wait_until(lock, Clock::now() + kLastWait, is_over)) return;
   interrupted_ = true;
-  settle(lock, Deadline::in(0));
+  changed_.wait(lock, is_over);
 }
 
 void Lane::close() {
@@ -200,7 +223,7 @@ void Lane::close() {
     std::shared_ptr<Lane> lane = each.lock();
     if (!lane || &lane->group().mesh() != &group_->mesh()) continue;
     std::unique_lock lock(lane->mutex_);
-    lane->settle(lock, deadline);
+    lane->changed_.wait_until(lock, deadline.moment(), [&] { return lane->all_empty(); });
   }
   group_->close();
 }

@@ -1,8 +1,9 @@
 // Operations that are issued now and waited for later.
 //
-// A group serves one operation at a time, in the order of issue. What nobody waits for at once runs on the
-// group's lane, a thread that exists from the first such operation; all that is issued later, also by callers
-// that wait, comes after it.
+// The collectives of a group run one at a time, in the order of issue. What nobody waits for at once runs on
+// a thread that exists from the first such operation; all collectives that are issued later, also by callers
+// that wait, come after it. Messages get their numbers when they are issued and then hold up nobody: each
+// that is on its way has a thread, so that one may wait for what another one brings about.
 #pragma once
 
 #include <atomic>
@@ -13,10 +14,14 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "operation.h"
 
 namespace jobkit {
+
+// Messages on their way at the same time; those beyond wait for one of them to end.
+inline constexpr size_t kMostMessages = 256;
 
 // How long closing a group waits for what was issued and not waited for.
 inline constexpr auto kLastWait = milliseconds(5000);
@@ -24,9 +29,10 @@ inline constexpr auto kLastWait = milliseconds(5000);
 // An operation that was issued. Its buffers have to live until it is done.
 class Handle {
  public:
-  explicit Handle(const Operation& given) : operation(given) {}
+  Handle(const Operation& given, std::optional<MessageNumbers> numbers) : operation(given), issued(numbers) {}
   bool done() const { return done_.load(std::memory_order_acquire); }
   const Operation operation;
+  const std::optional<MessageNumbers> issued;  // of a message
 
  private:
   friend class Lane;
@@ -48,7 +54,7 @@ class Lane {
 
   // Runs it in the calling thread.
   void run(const Operation& operation, const InterruptCheck& interrupted) {
-    catch_up(interrupted);
+    if (n_open_.load(std::memory_order_acquire) != 0) return run_beside(operation, interrupted);
     perform(operation, interrupted);
   }
   std::unique_ptr<Group> split(std::optional<int> color, int key, const CallOptions& options);
@@ -66,29 +72,41 @@ class Lane {
   void close();
 
  private:
+  // What waits for one of a number of threads, and what these do.
+  struct Queue {
+    explicit Queue(size_t most) : n_most(most) {}
+    const size_t n_most;  // threads
+    std::deque<std::shared_ptr<Handle>> waiting;
+    size_t n_running = 0;
+    std::vector<std::thread> threads;
+    std::condition_variable work;
+
+    bool is_empty() const { return waiting.empty() && n_running == 0; }
+  };
+
   Lane(std::shared_ptr<Group> group, bool checks) : group_(std::move(group)), checks_(checks) {}
   ~Lane();
   static void destroy(Lane* lane);
-  void perform(const Operation& operation, const InterruptCheck& interrupted);
-  void catch_up(const InterruptCheck& interrupted) {
-    if (n_open_.load(std::memory_order_acquire) != 0) wait_for_the_rest(interrupted);
-  }
-  void wait_for_the_rest(const InterruptCheck& interrupted);
-  bool settle(std::unique_lock<std::mutex>& lock, Deadline deadline);
+  void perform(const Operation& operation, const InterruptCheck& interrupted,
+               const std::optional<MessageNumbers>& issued = std::nullopt);
+  void run_beside(const Operation& operation, const InterruptCheck& interrupted);
+  void catch_up(const InterruptCheck& interrupted);
+  void throw_untold(std::unique_lock<std::mutex>& lock);
+  void work(Queue& queue);
+  bool all_empty() const { return collectives_.is_empty() && messages_.is_empty(); }
+  bool has_threads() const { return !collectives_.threads.empty() || !messages_.threads.empty(); }
   bool is_inherited() const;
-  void work();
 
   const std::shared_ptr<Group> group_;
   const bool checks_;
-  std::atomic<size_t> n_open_{0};  // operations in the queue, and errors that nobody was told of
+  std::atomic<size_t> n_open_{0};  // operations in the queues, and errors that nobody was told of
   std::atomic<bool> interrupted_{false};
 
   std::mutex mutex_;  // guards what follows, and what a Handle says of its end
-  std::condition_variable work_, changed_;
-  std::deque<std::shared_ptr<Handle>> queue_;  // the first one runs
+  std::condition_variable changed_;
+  Queue collectives_{1}, messages_{kMostMessages};
   std::exception_ptr untold_;
   bool ending_ = false;
-  std::thread thread_;
   std::weak_ptr<Lane> self_;
 };
 

@@ -47,8 +47,15 @@ void broadcast(Group& group, const Operation& op, const CallOptions& options) {
 
 }  // namespace
 
-void run(Group& group, const Operation& op, const InterruptCheck& interrupted) {
-  const CallOptions options{op.timeout_s, interrupted};
+MessageNumbers issue(Group& group, const Operation& op) {
+  const bool sends = op.call != Call::kRecv;
+  const int from = op.call == Call::kSendrecv ? op.sender : op.call == Call::kRecv ? op.peer : kNobody;
+  return group.issue(sends ? op.peer : kNobody, from, op.tag);
+}
+
+void run(Group& group, const Operation& op, const InterruptCheck& interrupted,
+         const std::optional<MessageNumbers>& issued) {
+  const CallOptions options{op.timeout_s, interrupted, issued};
   switch (op.call) {
     case Call::kAllSum:
     case Call::kAllMax:
@@ -84,7 +91,7 @@ void run(Group& group, const Operation& op, const InterruptCheck& interrupted) {
 }
 
 void agree(Group& group, const Operation& op, const InterruptCheck& interrupted) {
-  if (op.call >= Call::kSend) return;
+  if (op.is_message()) return;
   const CallRecord own = record_of(op);
   std::vector<CallRecord> all(group.size());
   group.all_gather(&own, all.data(), sizeof own, Dtype::kUint8, {op.timeout_s, interrupted});

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "group.h"
 
@@ -20,10 +21,17 @@ struct Operation {
   // sendrecv: of what is received.
   uint64_t n_received = 0;
   int sender = kNobody;
+
+  bool is_message() const { return call >= Call::kSend; }
 };
 
 // Calls the method of Group. broadcast takes its `in` on the root, where `out` may be the same.
-void run(Group& group, const Operation& operation, const InterruptCheck& interrupted);
+// `issued`: a message got its numbers before.
+void run(Group& group, const Operation& operation, const InterruptCheck& interrupted,
+         const std::optional<MessageNumbers>& issued = std::nullopt);
+
+// The numbers of a message that will run later.
+MessageNumbers issue(Group& group, const Operation& operation);
 
 // Compares what all ranks are about to call, before anything of it is sent, and throws on all of them where
 // they differ. Collective; messages between two ranks pass unchecked.

@@ -6,7 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <deque>
+#include <list>
 
 #include "binding.h"
 #include "capi_group.h"
@@ -53,7 +53,7 @@ class PyGroup {
   ~PyGroup() {
     // What was issued needs its buffers; and the last share takes leave of the peers. Both may take a moment.
     WithoutGil no_gil;
-    if (!kept_.empty()) lane_->finish();
+    if (!kept_.empty() || !kept_messages_.empty()) lane_->finish();
     lane_.reset();
   }
 
@@ -208,6 +208,13 @@ class PyGroup {
       Kept done = std::move(kept_.front());
       kept_.pop_front();
     }
+    for (;;) {
+      auto is_done = [](const Kept& each) { return each.handle->done(); };
+      auto at = std::find_if(kept_messages_.begin(), kept_messages_.end(), is_done);
+      if (at == kept_messages_.end()) return;
+      Kept done = std::move(*at);
+      kept_messages_.erase(at);
+    }
   }
 
  private:
@@ -244,7 +251,8 @@ class PyGroup {
     }
     let_go();
     auto handle = waiting([&] { return lane_->start(operation, signal_arrived); });
-    kept_.push_back({handle, std::move(in), std::move(out)});
+    auto& kept = operation.is_message() ? kept_messages_ : kept_;
+    kept.push_back({handle, std::move(in), std::move(out)});
     return nb::cast(std::make_unique<PyHandle>(lane_, std::move(handle), nb::find(*this)));
   }
   nb::object issue(Operation&& operation, View in, View out, bool wait) {
@@ -257,7 +265,8 @@ class PyGroup {
   }
 
   std::shared_ptr<Lane> lane_;
-  std::deque<Kept> kept_;  // in the order of issue
+  std::list<Kept> kept_;           // of collectives, in the order of issue and of their end
+  std::list<Kept> kept_messages_;  // in the order of issue
 };
 
 bool PyHandle::wait(double timeout_s) {

@@ -20,7 +20,7 @@ class Group::Turn {
                   std::to_string(group.mesh_->process_id()) + "; a child of fork must make its own");
     }
     int other = kNobody;
-    if (!group.busy_with_.compare_exchange_strong(other, static_cast<int>(call))) {
+    if (!options.issued && !group.busy_with_.compare_exchange_strong(other, static_cast<int>(call))) {
       throw Error(group.where() + name_of(call) + ": called while " + name_of(static_cast<Call>(other)) +
                   " runs in another thread; a group serves one thread at a time (split makes another)");
     }
@@ -32,7 +32,7 @@ class Group::Turn {
     if (record != 0) group_.mesh_->recorder()->end(record, !open);
     if (noted) group_.mesh_->forget(work->ticket);
     if (open) group_.mesh_->withdraw(*work);
-    group_.busy_with_ = kNobody;
+    if (!options.issued) group_.busy_with_ = kNobody;
   }
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
