@@ -89,10 +89,12 @@ class Ranks:
     """Ranks that are processes.
 
     Attributes:
+        hosts: Where they meet.
         processes: In rank order.
     """
 
     def __init__(self, hosts: list[list[str]], program: Callable[[Any, Any], Any], **options: Any) -> None:
+        self.hosts = hosts
         context = multiprocessing.get_context("spawn")
         pipes = [context.Pipe() for _ in hosts]
         self._ends = [mine for mine, _ in pipes]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
@@ -57,6 +58,28 @@ def test_a_killed_rank_is_named_on_every_other_rank(processes: Processes, mode: 
         assert (name, culprit) == ("Error", 1)
         assert text.startswith(f"[ring] rank {rank} of 3: all_sum #2: rank 1 (")
         assert " is gone: " in text
+
+
+def sum_until_somebody_dies(group: Any, pipe: Any) -> str:
+    all_sum(group)
+    pipe.send("ready")
+    while True:
+        all_sum(group, 100_000)
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["memory", "tcp"])
+@pytest.mark.parametrize("n", [2, 4])
+def test_rank_0_is_named_like_any_other(processes: Processes, n: int, shared: bool) -> None:
+    ranks = processes(n, sum_until_somebody_dies, shared_memory=shared)
+    for rank in range(n):
+        ranks.receive(rank)
+
+    ranks.signal(0, signal.SIGKILL)
+
+    for rank in range(1, n):
+        name, text, culprit = ranks.receive(rank)
+        assert (name, culprit) == ("Error", 0)
+        assert re.search(rf"rank {rank} of {n}: all_sum #\d+: rank 0 \(.*\) is gone: ", text), text
 
 
 def test_control_c_interrupts_a_wait_and_the_others_learn_of_it(processes: Processes) -> None:
@@ -421,3 +444,39 @@ def test_a_job_that_is_suspended_as_a_whole_goes_on(processes: Processes) -> Non
         time.sleep(1.5)
 
     assert [ranks.receive(rank) for rank in range(2)] == ["done", "done"]
+
+
+def go_on_in_a_pair(group: Any, pipe: Any) -> Any:
+    """Ranks 0 and 1 sum among themselves until rank 0 is told to stop; then the whole group fails."""
+    pair = group.split(group.rank // 2)
+    pipe.send("ready")
+    if group.rank == 2:
+        time.sleep(60)
+    n_sums, stop = 0, np.zeros(1, np.float32)
+    while not stop[0]:
+        stop[0] = group.rank == 0 and pipe.poll()
+        pair.all_reduce(MAX, stop, stop, 1, FLOAT32)
+        n_sums += 1
+    return n_sums, error_of(lambda: all_sum(group)).culprit
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["memory", "tcp"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_rank_that_starts_again_alone_is_let_in_by_nobody_and_disturbs_nobody(
+    processes: Processes, connect_rank: Callable[..., Any], mode: str, shared: bool
+) -> None:
+    ranks = processes(3, go_on_in_a_pair, mode=mode, shared_memory=shared)
+    for rank in range(3):
+        ranks.receive(rank)
+    ranks.signal(2, signal.SIGKILL)
+    ranks.processes[2].join()
+
+    with pytest.raises(_core.Error) as newcomer:
+        connect_rank(2, ranks.hosts, mode=mode, shared_memory=shared, connect_timeout_s=1.0)
+
+    assert re.match(r"\[ring\] rank 2 of 3: waited 1\.0 s for rank 0 \(.*\), rank 1 \(", str(newcomer.value))
+    ranks.tell(0, "stop")
+    for rank in (0, 1):
+        n_sums, culprit = ranks.receive(rank)
+        assert n_sums > 10
+        assert culprit == 2

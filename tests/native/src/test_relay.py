@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,3 +168,34 @@ else:
     for rank, (out, err) in zip((0, 2, 3), said, strict=True):
         assert out.startswith(f"1 [ring] rank {rank} of 4: recv from rank "), out + err
         assert " rank 1 (" in out
+
+
+@pytest.mark.parametrize("how", ["os.kill(os.getpid(), signal.SIGSTOP)", "time.sleep(20)"])
+def test_the_chain_of_waits_leads_through_others_to_a_rank_that_is_no_neighbour(
+    network: Network, how: str
+) -> None:
+    """Rank 0 waits for 1, which waits for 3, which waits for 2: 1 and 3 are no neighbours, nor 0 and 2."""
+    program = f"""
+import os, signal
+group = connect(heartbeat_s=0.0, timeout_s=1.0)
+group.barrier()
+data = np.ones(1, np.float32)
+if rank == 2:
+    {how}
+if rank == 0:
+    time.sleep(0.5)
+source = {{0: 1, 1: 3, 2: 0, 3: 2}}[rank]
+error_of(lambda: group.recv(data, 1, 11, source, 5, timeout_s=1.0 if rank == 0 else -1.0))
+"""
+    ring = network(4)
+    programs = ring.start(START + program)
+
+    out, err = programs[0].communicate(timeout=60)
+    host = r"\(.*?\)"
+    chain = (
+        rf"2 \[ring\] rank 0 of 4: recv from rank 1 {host}: waited 1\.\d s for rank 1 {host},"
+        rf" which waits in recv from rank 3 {host} with tag 5 for rank 3 {host},"
+        rf" which waits in recv from rank 2 {host} with tag 5 for rank 2 {host}, which "
+    )
+    assert re.match(chain, out), out + err
+    assert ("does not answer" if "SIGSTOP" in how else "is alive and has not called its part yet") in out
