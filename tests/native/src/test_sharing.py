@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import signal
 import socket
 import struct
@@ -137,7 +139,7 @@ def test_strangers_at_the_door_get_nothing_and_hold_up_nobody(
 
 
 PROGRAM = """
-    import os, sys
+    import json, os, sys
     import numpy as np
     from jobkit.native import _core
 
@@ -227,3 +229,43 @@ MANY = """
 def test_64_ranks_of_one_host_meet_and_share(reserve_ports: Reserve) -> None:
     with reserve_ports(64) as ports:
         assert start(MANY, *ports).communicate(timeout=100)[0] == "64\n"
+
+
+APART = """
+    rank = int(sys.argv[1])
+    hosts = json.loads(sys.argv[2])
+    group = _core.connect(rank, hosts, mode=sys.argv[3], job="apart", epoch=0, token=b"t",
+                          connect_timeout_s=60.0, timeout_s=60.0, heartbeat_s=1.0, verbose=False)
+    data = np.ones(100_000, np.float32)
+    group.all_reduce(0, data, data, data.size, 11)
+    print(int(data[-1]), group.topology()["matrix"][rank][1 - rank])
+"""
+ALONE = "2 direct\n"
+NOBODY = """
+    os.setuid(65534)
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_ranks_in_two_network_namespaces_of_a_host_communicate_over_tcp(
+    network: Callable[[int], Any], mode: str
+) -> None:
+    cable = network(2)
+    cable.start(textwrap.dedent(PROGRAM) + textwrap.dedent(APART), mode)
+
+    for out, err in cable.results():
+        assert out == ALONE, err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_ranks_of_two_users_of_a_host_communicate_over_tcp(reserve_ports: Reserve) -> None:
+    with reserve_ports(2) as ports:
+        hosts = json.dumps(hosts_of(ports))
+    # Free now: who holds a port for a rank must be of its user.
+    ranks = [start(become + APART, rank, hosts, "gang") for rank, become in enumerate(("", NOBODY))]
+    try:
+        assert [rank.communicate(timeout=60)[0] for rank in ranks] == [ALONE] * 2
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.communicate()
