@@ -164,6 +164,33 @@ def test_with_jobkit_check_calls_that_agree_work(run_processes: Any) -> None:
     assert found == ["[1, 1, 1] [1, 1, 1]\n", "[1, 1, 1] [0, 0, 0]\n"]
 
 
+def test_with_jobkit_check_messages_go_unasked_and_are_compared_where_they_arrive(run_processes: Any) -> None:
+    pytest.importorskip("jobkit.native._core")
+    program = """
+    try:
+        if world.rank() == 0:
+            for tag in range(3):
+                dist.send(np.full(tag + 1, 7), 1, tag)  # nobody receives yet
+            dist.barrier()
+            dist.barrier()
+        else:
+            dist.barrier()
+            print(dist.recv(2, np.int64, 0, tag=1).tolist())
+            dist.recv(4, np.int64, 0, tag=2)
+    except BackendError as error:
+        print(error)
+    """
+    sender, receiver = run_processes(2, program, JOBKIT_CHECK="1")
+    host = socket.gethostname()
+    wrong = (
+        f"calls differ: rank 0 ({host}) called send(int64, 3 elements, tag=2), "
+        f"rank 1 ({host}) called recv(int64, 4 elements, tag=2)"
+    )
+    assert receiver.splitlines()[0] == "[7, 7]"
+    assert wrong in receiver.splitlines()[1]
+    assert wrong in sender
+
+
 def test_an_instruction_set_that_the_processor_lacks_is_refused_before_anybody_is_called() -> None:
     core = pytest.importorskip("jobkit.native._core")
     where = ring.Meeting(rank=0, hosts=[["127.0.0.1:1"], ["127.0.0.1:2"]], mode="gang")
