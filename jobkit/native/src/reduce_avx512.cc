@@ -26,11 +26,13 @@ struct Machine : Vectors<64> {
               (Floats)_mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1))};
     }
     JOBKIT_INLINE static Words narrow(TwoFloats values) {
+      values = with_canonical_nan<Machine>(values);
       const __m256i low = _mm512_cvtps_ph((__m512)values.a, _MM_FROUND_TO_NEAREST_INT);
       const __m256i high = _mm512_cvtps_ph((__m512)values.b, _MM_FROUND_TO_NEAREST_INT);
       return (Words)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
     }
   };
+  using Bfloat16 = PlainBfloat16<Machine>;
   JOBKIT_INLINE static void stream(std::byte* to, Words words) {
     _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)words);
   }

@@ -1,16 +1,17 @@
 // The reductions of one instruction set, written once for vectors of any width.
 //
 // Each of reduce_*.cc instantiates these templates with a Machine of its own: the width of its vectors, its
-// conversions of float16 and its stores past the cache. Such a file is compiled with flags that only some
-// processors understand. A Machine has no linkage, hence neither has what is made of it, and the linker never
-// takes one file's code for another's; for the same reason nothing here is an ordinary inline function.
+// conversions of float16 and bfloat16 and its stores past the cache. Such a file is compiled with flags that
+// only some processors understand. A Machine has no linkage, hence neither has what is made of it, and the
+// linker never takes one file's code for another's; for the same reason nothing here is an ordinary inline
+// function.
 //
 // Operands are loaded and stored as Words; a reduction says what their bits mean:
 //   take(words)        the value to be accumulated of one operand
 //   join(left, right)  one value of two
 //   give(value)        the words of the result
 // float16 and bfloat16 are accumulated as two vectors of float32. Which elements are in which of them is the
-// machine's affair: what take() spreads, give() puts back.
+// machine's affair: what widen() spreads, narrow() puts back, rounded, and every NaN as the canonical one.
 #pragma once
 
 #include <cstddef>
@@ -106,6 +107,17 @@ struct Float16Lanes {
   }
 };
 
+template <class M>
+JOBKIT_INLINE typename M::Floats with_canonical_nan(typename M::Floats value) {
+  const auto nan = (typename M::Floats)(typename M::Words{} + 0x7fc00000);
+  return value == value ? value : nan;
+}
+
+template <class M>
+JOBKIT_INLINE typename M::TwoFloats with_canonical_nan(typename M::TwoFloats values) {
+  return {with_canonical_nan<M>(values.a), with_canonical_nan<M>(values.b)};
+}
+
 // The even elements in one vector, the odd ones in the other.
 template <class M>
 struct PlainFloat16 {
@@ -114,7 +126,8 @@ struct PlainFloat16 {
     return {Lanes::widen(halves & 0xffff), Lanes::widen(halves >> 16)};
   }
   JOBKIT_INLINE static typename M::Words narrow(typename M::TwoFloats values) {
-    return Lanes::narrow(values.a) | Lanes::narrow(values.b) << 16;
+    const auto [a, b] = with_canonical_nan<M>(values);
+    return Lanes::narrow(a) | Lanes::narrow(b) << 16;
   }
 };
 
@@ -126,7 +139,8 @@ struct PlainBfloat16 {
     return {(Floats)(pairs << 16), (Floats)(pairs & 0xffff0000)};
   }
   JOBKIT_INLINE static Words narrow(typename M::TwoFloats values) {
-    return rounded((Words)values.a) >> 16 | (rounded((Words)values.b) & 0xffff0000);
+    const auto [a, b] = with_canonical_nan<M>(values);
+    return rounded((Words)a) >> 16 | (rounded((Words)b) & 0xffff0000);
   }
   // To nearest, ties to even. The canonical NaN stays what it is; others might become infinity.
   JOBKIT_INLINE static Words rounded(Words bits) { return bits + 0x7fff + ((bits >> 16) & 1); }
@@ -148,11 +162,7 @@ struct Float32Sum {
   JOBKIT_INLINE static Value scaled(Value value, double scale) {
     return __builtin_convertvector(__builtin_convertvector(value, Doubles) * scale, Value);
   }
-  JOBKIT_INLINE static Value with_canonical_nan(Value value) {
-    const Value nan = (Value)(Words{} + 0x7fc00000);
-    return value == value ? value : nan;
-  }
-  JOBKIT_INLINE static Words give(Value value) { return (Words)with_canonical_nan(value); }
+  JOBKIT_INLINE static Words give(Value value) { return (Words)with_canonical_nan<M>(value); }
 };
 
 template <class M>
@@ -181,9 +191,7 @@ struct SmallFloatSum {
   JOBKIT_INLINE static Value scaled(Value value, double scale) {
     return {Each::scaled(value.a, scale), Each::scaled(value.b, scale)};
   }
-  JOBKIT_INLINE static Words give(Value value) {
-    return Format::narrow({Each::with_canonical_nan(value.a), Each::with_canonical_nan(value.b)});
-  }
+  JOBKIT_INLINE static Words give(Value value) { return Format::narrow(value); }
 };
 
 // --- reductions that may be formed in any order ---
@@ -432,8 +440,9 @@ JOBKIT_INLINE typename Sum::Value node(const AnyPlace& place, size_t first, size
   }
 }
 
-// All values of a tree of up to 8 parts are in registers.
-template <class M, class Sum, size_t n>
+// All values of a tree of up to 8 parts are in registers. Left to itself, GCC asks for every vector whether
+// it is to be scaled.
+template <class M, class Sum, size_t n, bool scaled>
 struct InTree {
   static constexpr size_t kElementBytes = Sum::kElementBytes;
   const std::byte* parts[n];
@@ -447,7 +456,8 @@ struct InTree {
     constexpr size_t p = power_of_two_in<M>(n);
     const Place<M, whole, decltype(parts)> place{parts, begin, n_bytes};
     const auto value = node<Sum, p>(place, 0, p, n);
-    return Sum::give(scale == 1.0 ? value : Sum::scaled(value, scale));
+    if constexpr (scaled) return Sum::give(Sum::scaled(value, scale));
+    return Sum::give(value);
   }
 };
 
@@ -488,25 +498,31 @@ void in_sequence(const Work& work) {
   sweep<M>(work, InSequence<M, Pair>{work.parts, work.n});
 }
 
+template <class M, class Sum, size_t n>
+JOBKIT_INLINE void in_registers(const Work& work) {
+  if (work.scale == 1.0) return sweep<M>(work, InTree<M, Sum, n, false>(work));
+  sweep<M>(work, InTree<M, Sum, n, true>(work));
+}
+
 template <class M, class Sum>
 void in_tree(const Work& work) {
   switch (work.n) {
     case 1:
-      return sweep<M>(work, InTree<M, Sum, 1>(work));
+      return in_registers<M, Sum, 1>(work);
     case 2:
-      return sweep<M>(work, InTree<M, Sum, 2>(work));
+      return in_registers<M, Sum, 2>(work);
     case 3:
-      return sweep<M>(work, InTree<M, Sum, 3>(work));
+      return in_registers<M, Sum, 3>(work);
     case 4:
-      return sweep<M>(work, InTree<M, Sum, 4>(work));
+      return in_registers<M, Sum, 4>(work);
     case 5:
-      return sweep<M>(work, InTree<M, Sum, 5>(work));
+      return in_registers<M, Sum, 5>(work);
     case 6:
-      return sweep<M>(work, InTree<M, Sum, 6>(work));
+      return in_registers<M, Sum, 6>(work);
     case 7:
-      return sweep<M>(work, InTree<M, Sum, 7>(work));
+      return in_registers<M, Sum, 7>(work);
     case 8:
-      return sweep<M>(work, InTree<M, Sum, 8>(work));
+      return in_registers<M, Sum, 8>(work);
     default:
       return sweep<M>(work, InGroups<M, Sum>{work.parts, work.n, work.scale});
   }
@@ -546,7 +562,7 @@ constexpr Kernels make_kernels(const char* name) {
   Kernels kernels{
       name,
       {{in_sequence<M, BoolReduction<M, true>>, bytes, shorts, words, longs, bytes, shorts, words, longs,
-        in_tree<M, SmallFloatSum<M, typename M::Float16>>, in_tree<M, SmallFloatSum<M, PlainBfloat16<M>>>,
+        in_tree<M, SmallFloatSum<M, typename M::Float16>>, in_tree<M, SmallFloatSum<M, typename M::Bfloat16>>,
         floats, in_tree<M, Float64Sum<M>>, floats}},
       copy_all<M>};
   fill_extremes<M, true>(kernels.reduce[1]);

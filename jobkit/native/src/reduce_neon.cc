@@ -14,10 +14,12 @@ struct Machine : Vectors<16> {
       return {(Floats)vcvt_f32_f16(vget_low_f16(halves)), (Floats)vcvt_high_f32_f16(halves)};
     }
     JOBKIT_INLINE static Words narrow(TwoFloats values) {
+      values = with_canonical_nan<Machine>(values);
       const float16x4_t low = vcvt_f16_f32((float32x4_t)values.a);
       return (Words)vcvt_high_f16_f32(low, (float32x4_t)values.b);
     }
   };
+  using Bfloat16 = PlainBfloat16<Machine>;
   // There is no such store of a single vector, and two are taken apart by the compilers.
   JOBKIT_INLINE static void stream(std::byte* to, Words words) { std::memcpy(to, &words, sizeof words); }
   JOBKIT_INLINE static void end_of_stream() {}

@@ -10,6 +10,7 @@ namespace {
 
 struct Machine : Vectors<16> {
   using Float16 = PlainFloat16<Machine>;
+  using Bfloat16 = PlainBfloat16<Machine>;
 #if defined(__SSE2__)
   JOBKIT_INLINE static void stream(std::byte* to, Words words) {
     _mm_stream_si128(reinterpret_cast<__m128i*>(to), (__m128i)words);

@@ -84,6 +84,22 @@ void sums_of_whole_numbers_are_exact() {
   }
 }
 
+// Processors disagree about the sign of the NaN that they make themselves.
+void infinities_that_cancel_are_the_canonical_nan() {
+  struct Format {
+    Dtype dtype;
+    uint16_t infinity, nan;
+  };
+  for (const std::string& name : instruction_sets()) {
+    use_instruction_set(name);
+    for (Format each : {Format{Dtype::kFloat16, 0x7c00, 0x7e00}, Format{Dtype::kBfloat16, 0x7f80, 0x7fc0}}) {
+      std::vector<uint16_t> plus(33, each.infinity), minus(33, each.infinity | 0x8000), out(33);
+      reduce(ReduceOp::kSum, each.dtype, plus.data(), minus.data(), out.data(), out.size());
+      CHECK(out == std::vector<uint16_t>(33, each.nan), name + ", " + name_of(each.dtype));
+    }
+  }
+}
+
 void copies_stay_within_their_bounds() {
   Random random(2);
   for (const std::string& name : instruction_sets()) {
@@ -104,6 +120,7 @@ void copies_stay_within_their_bounds() {
 int main() {
   all_instruction_sets_give_the_same_bits();
   sums_of_whole_numbers_are_exact();
+  infinities_that_cancel_are_the_canonical_nan();
   copies_stay_within_their_bounds();
   std::puts("reductions: ok");
 }
