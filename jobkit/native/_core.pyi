@@ -157,7 +157,10 @@ def connect(
     shared_memory: bool = True,
     congestion: str = "",
     flight_file: str = "",
+    exit_folder: str = "",
     schedules: str = "",
+    recall: Callable[[str], str | None] | None = None,
+    keep: Callable[[str, str], None] | None = None,
 ) -> Group: ...
 def empty(shape: tuple[int, ...], dtype: object) -> Any: ...
 def kept_bytes() -> int: ...

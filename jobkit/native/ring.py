@@ -130,6 +130,7 @@ def connect(where: Meeting, environ: Mapping[str, str], epoch: int | None = None
         checks=chosen.checks,
         congestion=chosen.congestion,
         flight_file=flight_file(where.rank, environ),
+        exit_folder=_exit_folder(environ),
         schedules=_checked_schedules(_core, chosen.schedules),
         recall=known.recall if known else None,
         keep=known.keep if known else None,
@@ -142,6 +143,12 @@ def flight_file(rank: int, environ: Mapping[str, str]) -> str:
     folder = Path(environ.get(RUN_DIR, "")) / f"attempt-{environ.get(ATTEMPT, '1')}"
     is_there = bool(environ.get(RUN_DIR)) and folder.is_dir()
     return str(folder / f"rank-{rank}.flight") if is_there else ""
+
+
+def _exit_folder(environ: Mapping[str, str]) -> str:
+    """Return where jobkit notes which ranks of this host have ended; "" where it started none."""
+    file = environ.get(VICTIM_FILE, "")
+    return str(Path(file).parent) if file else ""
 
 
 def _checked_schedules(core: ModuleType, text: str) -> str:

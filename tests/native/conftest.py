@@ -119,11 +119,11 @@ world = dist.init(strict=True)
 def run_processes(tmp_path: Path) -> Callable[..., list[str]]:
     """A function: run a program text as n processes with `world`, `dist`, `np`; their stdout in rank order.
 
-    A process that fails fails the test. Named arguments are environment variables.
+    A process that fails fails the test. Named arguments are environment variables; `before` runs first.
     """
 
-    def run(n: int, source: str, **environ: str) -> list[str]:
-        program = PRELUDE + textwrap.dedent(source)
+    def run(n: int, source: str, before: str = "", **environ: str) -> list[str]:
+        program = before + PRELUDE + textwrap.dedent(source)
         with reserved_ports(n) as ports:
             hosts = tmp_path / "hosts.json"
             hosts.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in ports]))

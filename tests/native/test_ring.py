@@ -164,6 +164,20 @@ def test_with_jobkit_check_calls_that_agree_work(run_processes: Any) -> None:
     assert found == ["[1, 1, 1] [1, 1, 1]\n", "[1, 1, 1] [0, 0, 0]\n"]
 
 
+def test_jobkit_check_on_one_rank_is_for_all(run_processes: Any) -> None:
+    pytest.importorskip("jobkit.native._core")
+    program = """
+    try:
+        dist.all_sum(np.full(2 + world.rank(), 7))
+    except BackendError as error:
+        print(error)
+    """
+    prelude = "import os\nos.environ['JOBKIT_CHECK'] = os.environ['MLX_RANK']\n"
+    for output in run_processes(2, program, before=prelude):
+        assert "all_sum #1" not in output  # nothing of it was sent
+        assert "called all_sum(int64, 2 elements)" in output
+
+
 def test_with_jobkit_check_messages_go_unasked_and_are_compared_where_they_arrive(run_processes: Any) -> None:
     pytest.importorskip("jobkit.native._core")
     program = """

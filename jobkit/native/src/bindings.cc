@@ -49,7 +49,8 @@ nb::object py_connect(int rank, const std::vector<std::vector<std::string>>& hos
                       const std::string& job, uint32_t epoch, nb::bytes token, double connect_timeout_s,
                       double timeout_s, double heartbeat_s, bool verbose, std::string victim_file,
                       bool checks, bool shared_memory, std::string congestion, const std::string& flight_file,
-                      const std::string& schedules, nb::object recall, nb::object keep) {
+                      const std::string& exit_folder, const std::string& schedules, nb::object recall,
+                      nb::object keep) {
   if (mode != "gang" && mode != "hostfile")
     throw BadArgument("mode '" + mode + "', expected 'gang' or 'hostfile'");
   Choices choices = Choices::parse(schedules);
@@ -64,11 +65,15 @@ nb::object py_connect(int rank, const std::vector<std::vector<std::string>>& hos
                         verbose,
                         shared_memory,
                         std::move(congestion),
-                        signal_arrived};
+                        exit_folder,
+                        signal_arrived,
+                        warn};
   auto group = waiting([&] {
     auto mesh = Mesh::make(connect(wanted), warn, heartbeat_s, std::move(victim_file));
     auto made = std::make_shared<Group>(mesh, timeout_s);
-    agree_on_choices(*made, choices, memory, {connect_timeout_s, signal_arrived});
+    const CallOptions patient{connect_timeout_s, signal_arrived};
+    agree_on_choices(*made, choices, memory, patient);
+    checks = anybody_checks(*made, checks, patient);
     // From here on it is the program's calls that are made, and recorded.
     const std::string& host = mesh->identity(mesh->rank()).host;
     mesh->record_in(std::make_unique<Recorder>(flight_file, job, host, mesh->rank(), mesh->size(), epoch));
@@ -174,7 +179,7 @@ NB_MODULE(_core, m) {
   m.def("connect", &py_connect, "rank"_a, "hosts"_a, nb::kw_only(), "mode"_a, "job"_a, "epoch"_a, "token"_a,
         "connect_timeout_s"_a, "timeout_s"_a, "heartbeat_s"_a, "verbose"_a, "victim_file"_a = "",
         "checks"_a = false, "shared_memory"_a = true, "congestion"_a = "", "flight_file"_a = "",
-        "schedules"_a = "", "recall"_a = nb::none(), "keep"_a = nb::none());
+        "exit_folder"_a = "", "schedules"_a = "", "recall"_a = nb::none(), "keep"_a = nb::none());
   m.def("empty", &py_empty, "shape"_a, "dtype"_a);
   m.def("kept_bytes", &blocks::n_kept);
   m.def("reduce", &py_reduce, "op"_a, "dtype"_a, "left"_a, "right"_a, "out"_a, "count"_a,

@@ -22,10 +22,17 @@ namespace {
 
 // Between two looks whether to stop.
 constexpr int kCheckMs = 50;
+// Between two words about who is missing.
+constexpr auto kPatience = std::chrono::seconds(30);
 // Descriptors for strangers, beside those of the ranks.
 constexpr size_t kCallers = 512;
 // A rank's entry in the table, without its host's name: port, pid, node, processors, door.
 constexpr size_t kEntry = 4 + 4 + 8 + 4 + sizeof(DoorKey);
+
+// "[ring] rank 3 of 8: "
+std::string where(const ConnectOptions& options) {
+  return "[ring] rank " + std::to_string(options.rank) + " of " + std::to_string(options.hosts.size()) + ": ";
+}
 
 std::string plural(size_t n, const std::string& noun) {
   return std::to_string(n) + " " + noun + (n == 1 ? "" : noun.ends_with('s') ? "es" : "s");
@@ -50,6 +57,7 @@ class Meeting final : public CallsObserver {
   bool have_all(const std::vector<int>& peers) const;
 
   void run(const std::function<bool()>& finished, const std::function<std::string()>& complaint);
+  void look_for_the_ended() const;
   void poll_once();
   void connected(Handshake& handshake) override;
   std::string name(int rank) const override;
@@ -75,6 +83,7 @@ class Meeting final : public CallsObserver {
   Deadline deadline_;
   Moment started_ = Clock::now();
   std::optional<Calls> calls_;
+  std::vector<int> awaited_;  // ranks that have to come
   std::vector<Identity> identities_;
   std::vector<std::vector<Fd>> channels_;    // [peer][channel]
   std::vector<std::vector<Address>> later_;  // [peer]: where its own listener is
@@ -94,6 +103,7 @@ Meeting::Meeting(const ConnectOptions& options)
       size_(static_cast<int>(options.hosts.size())),
       deadline_(Deadline::in(options.connect_timeout_s)) {
   check_hosts();
+  require_congestion_control(options.congestion);
   credentials_.rank = rank_;
   credentials_.size = size_;
   credentials_.epoch = options.epoch;
@@ -217,7 +227,7 @@ void Meeting::call_for_data(int peer) {
 // --- the loop ---
 
 void Meeting::run(const std::function<bool()>& finished, const std::function<std::string()>& complaint) {
-  Moment checked = Clock::now();
+  Moment checked = Clock::now(), warn_at = checked + kPatience;
   for (;;) {
     calls_->advance();
     if (sharing_) sharing_->advance();
@@ -226,8 +236,23 @@ void Meeting::run(const std::function<bool()>& finished, const std::function<std
     if (Clock::now() - checked >= milliseconds(kCheckMs)) {
       checked = Clock::now();
       if (options_.interrupted && options_.interrupted()) throw Interrupted("interrupted while connecting");
+      look_for_the_ended();
+    }
+    if (checked >= warn_at) {
+      warn_at = checked + kPatience;
+      if (options_.warn) options_.warn(where(options_) + complaint());
     }
     poll_once();
+  }
+}
+
+// A rank that ended before it came will not come: whoever started it notes that.
+void Meeting::look_for_the_ended() const {
+  if (options_.exit_folder.empty()) return;
+  for (int p : awaited_) {
+    if (have_control(p)) continue;
+    const std::string note = options_.exit_folder + "/rank-" + std::to_string(p) + ".exit.json";
+    if (::access(note.c_str(), F_OK) == 0) throw Error(name(p) + " ended before it met the others", p);
   }
 }
 
@@ -278,6 +303,7 @@ Wiring Meeting::gang() {
     if (p > rank_) calls_->call(p, kControlChannel, addresses_of(p), false);
   }
   auto complaint = [&] { return complain_of(others); };
+  awaited_ = others;
   run([&] { return std::all_of(others.begin(), others.end(), [&](int p) { return have_control(p); }); },
       complaint);
   share();
@@ -298,6 +324,7 @@ Wiring Meeting::hostfile() {
   std::vector<int> neighbours = {right};
   if (left != right) neighbours.push_back(left);
   auto met = [&](int p) { return have(p) || (have_control(p) && may_share(p)); };
+  awaited_ = neighbours;
   run([&] { return std::all_of(neighbours.begin(), neighbours.end(), met); },
       [&] { return complain_of(neighbours); });
   // Ports of the contract are for meeting only: a listener left there makes MLX's own ring hang.
@@ -501,8 +528,6 @@ Wiring alone() {
 }  // namespace
 
 Wiring connect(const ConnectOptions& options) {
-  std::string where =
-      "[ring] rank " + std::to_string(options.rank) + " of " + std::to_string(options.hosts.size()) + ": ";
   try {
     Meeting meeting(options);
     if (options.hosts.size() == 1) return alone();
@@ -510,9 +535,9 @@ Wiring connect(const ConnectOptions& options) {
   } catch (const Interrupted&) {
     throw;
   } catch (const Error& error) {
-    throw Error(where + error.what(), error.culprit());
+    throw Error(where(options) + error.what(), error.culprit());
   } catch (const BadArgument& error) {
-    throw BadArgument(where + error.what());
+    throw BadArgument(where(options) + error.what());
   }
 }
 

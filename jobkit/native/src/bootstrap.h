@@ -12,6 +12,7 @@
 // one node then share memory, if they can; the other pairs get their data connections.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -32,7 +33,9 @@ struct ConnectOptions {
   bool verbose = false;
   bool shared_memory = true;  // with the ranks of this node that allow it too
   std::string congestion;     // of data connections, see choose_congestion_control
+  std::string exit_folder;    // where "rank-3.exit.json" says that a rank has ended; "": nobody does
   InterruptCheck interrupted;
+  std::function<void(const std::string&)> warn;
 };
 
 // Connects this rank with all others. Blocks until all are there. Throws Error, naming the ranks that are

@@ -24,6 +24,9 @@ Carrier carrier_of(const Fd& socket);
 // things as they are, else the name of one. Throws Error when that one cannot be had.
 void choose_congestion_control(const Fd& socket, const std::string& wanted);
 
+// Throws Error when that one, unless it is "" or "system", cannot be had for any connection.
+void require_congestion_control(const std::string& wanted);
+
 // The name of the one in use, "" where it cannot be told.
 std::string congestion_control(const Fd& socket);
 

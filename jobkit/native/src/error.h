@@ -1,6 +1,7 @@
 // What the engine throws, and how a system error is worded.
 #pragma once
 
+#include <cerrno>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -34,6 +35,9 @@ class BadArgument : public std::invalid_argument {
 };
 
 // The system's words for an error number.
-inline std::string system_text(int number) { return std::generic_category().message(number); }
+inline std::string system_text(int number) {
+  std::string text = std::generic_category().message(number);
+  return number == EMFILE ? text + " (raise the limit with 'ulimit -n')" : text;
+}
 
 }  // namespace jobkit

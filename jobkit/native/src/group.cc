@@ -154,6 +154,8 @@ std::unique_ptr<Group> Group::among(const std::vector<int>& ranks, const std::st
   return std::unique_ptr<Group>(new Group(*this, origin, std::move(members), rank));
 }
 
+std::unique_ptr<Group> Group::apart(const std::string& name) { return among(all_ranks(size()), name); }
+
 // --- collectives ---
 
 void Group::use(Choices choices) {

@@ -83,6 +83,8 @@ class Group {
   // The group of these ranks of this one, in their order. Nothing is sent: only its members call this, with
   // the same `name`, which must be new each time.
   std::unique_ptr<Group> among(const std::vector<int>& ranks, const std::string& name);
+  // All ranks of this one, likewise: what is called there leaves the numbers of this group's calls alone.
+  std::unique_ptr<Group> apart(const std::string& name);
 
   // Why no call of this group can succeed any more.
   std::optional<Failure> failure() const { return mesh_->failure_of(members_, births_); }

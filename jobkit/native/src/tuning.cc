@@ -1,7 +1,6 @@
 #include "tuning.h"
 
 #include <algorithm>
-#include <numeric>
 #include <set>
 #include <vector>
 
@@ -21,13 +20,6 @@ constexpr double kTurnSeconds = 100e-6;
 constexpr double kMostCalls = 16;
 
 constexpr uint64_t kSmallest = 1 << 10, kLargest = 1 << 20, kFactor = 4;
-
-// A group of all ranks with numbers of its own: the program's operations are counted from 1.
-std::unique_ptr<Group> apart(Group& group, const std::string& name) {
-  std::vector<int> everybody(group.size());
-  std::iota(everybody.begin(), everybody.end(), 0);
-  return group.among(everybody, "schedules" + name);
-}
 
 // --- what is measured ---
 
@@ -98,9 +90,13 @@ struct Turn {
 class Measurement {
  public:
   Measurement(Group& group, const CallOptions& options)
-      : group_(group), options_(options), guide_(apart(group, ", turns")), in_(kLargest), out_(kLargest) {
+      : group_(group),
+        options_(options),
+        guide_(group.apart("schedules, turns")),
+        in_(kLargest),
+        out_(kLargest) {
     for (Schedule each : kTreeOrder) {
-      groups_.push_back(apart(group, std::string(", ") + name_of(each)));
+      groups_.push_back(group.apart(std::string("schedules, ") + name_of(each)));
       groups_.back()->use(Choices({{.call = Call::kAllSum, .schedule = each}}));
     }
     guide_->barrier(options_);
@@ -193,7 +189,7 @@ bool share(Group& between, Choices& choices, bool measures, const CallOptions& o
 
 void agree_on_choices(Group& group, const Choices& wanted, const Memory& memory, const CallOptions& options) {
   if (group.size() == 1) return;
-  auto between = apart(group, "");
+  auto between = group.apart("schedules");
   Choices choices = wanted;
   bool measures = false;
   if (group.rank() == 0 && memory.recall && wanted.rows().empty() && is_measurable(group)) {

@@ -104,6 +104,19 @@ def test_contract_ports_are_closed_once_the_ranks_have_met(
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_rank_that_has_ended_is_waited_for_no_longer(
+    reserve_ports: Reserve, connect_rank: Connect, mode: str, tmp_path: Path
+) -> None:
+    (tmp_path / "rank-1.exit.json").write_text("{}")
+    with (
+        reserve_ports(2) as ports,
+        pytest.raises(RuntimeError, match=r"rank 1 .*ended before it met the") as caught,
+    ):
+        connect_rank(0, hosts_of(ports), mode=mode, exit_folder=str(tmp_path))
+    assert getattr(caught.value, "culprit", None) == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_the_error_names_the_ranks_that_are_missing(
     reserve_ports: Reserve, connect_rank: Connect, mode: str
 ) -> None:

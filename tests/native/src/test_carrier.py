@@ -47,8 +47,9 @@ def test_the_system_s_congestion_control_may_be_kept(
     assert f"[ring] rank 0 of 2: rank 1: 1 TCP connection over loopback with {expected}" in lines
 
 
-def test_one_that_the_system_lacks_is_an_error(threads: Threads) -> None:
-    options = {"shared_memory": False, "congestion": "none-such"}
+@pytest.mark.parametrize("shared_memory", [False, True])
+def test_one_that_the_system_lacks_is_an_error(threads: Threads, shared_memory: bool) -> None:
+    options = {"shared_memory": shared_memory, "congestion": "none-such"}
     results = threads(2, lambda group: group.barrier(), check=False, **options)
 
     for error in results:
