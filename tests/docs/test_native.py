@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
-from jobkit.native import _core
+from jobkit import native
+from jobkit.native import _core, settings
+from jobkit.native.group import Group
+from jobkit.native.handles import Handle
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "native.md"
 TEXT = PAGE.read_text()
@@ -50,6 +53,20 @@ def test_every_python_block_runs(size: int) -> None:
 
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == size * TEXT.count("```python\n") > 0
+
+
+def test_every_name_of_the_module_and_what_a_group_and_a_handle_can_do_is_on_the_page() -> None:
+    of_a_group = {"rank", "size", "coalesce", "shrink", "failure", "abort", "topology", "close"}
+    assert of_a_group <= set(dir(Group))
+    for name in {*native.__all__, *of_a_group, *(each for each in dir(Handle) if each.isalpha())}:
+        assert re.search(rf"[`.]{name}\b", TEXT), name
+
+
+def test_every_setting_is_on_the_page() -> None:
+    names = [value for value in vars(settings).values() if re.fullmatch(r"(JOBKIT|MLX)_\w+", str(value))]
+    assert len(names) > 5
+    for name in names:
+        assert f"`{name}`" in TEXT
 
 
 def rows(topology: str) -> list[tuple[str, str, str, str, str]]:

@@ -11,7 +11,7 @@ import pytest
 from jobkit.native import _core
 
 ALL_SUM, ALL_MAX, SUM_SCATTER, ALL_GATHER, BROADCAST, BARRIER, SPLIT = 0, 1, 3, 6, 7, 11, 12
-INT64, FLOAT32 = 8, 11
+INT64, FLOAT16, FLOAT32 = 8, 9, 11
 KIB = 1024
 
 
@@ -178,6 +178,23 @@ def test_every_schedule_runs_on_the_engine(
     for totals in threads(3, program, schedules=f"all_sum={schedule}"):
         for total in totals:
             assert (total == np.arange(total.size) * 6).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_ring_gives_every_rank_the_same_bits_again_and_again(
+    threads: Callable[..., list[Any]], dtype: str
+) -> None:
+    """Its order of summation is another than the fixed tree's, and not each rank's own."""
+
+    def program(group: Any) -> set[bytes]:
+        x = np.random.default_rng(group.rank).normal(size=10_007).astype(dtype)
+        totals = [np.empty_like(x) for _ in range(3)]
+        for total in totals:
+            group.all_reduce(ALL_SUM, x, total, x.size, {"float16": FLOAT16, "float32": FLOAT32}[dtype])
+        return {total.tobytes() for total in totals}
+
+    runs = [found for _ in range(2) for found in threads(5, program, schedules="all_sum=ring")]
+    assert len(set.union(*runs)) == 1
 
 
 @pytest.mark.parametrize(

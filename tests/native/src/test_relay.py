@@ -73,6 +73,26 @@ print("done")
         assert " go through the ranks between" in err
 
 
+def test_pairs_between_which_everything_vanishes_hold_up_the_meeting_for_a_moment_only(
+    network: Network,
+) -> None:
+    """Each rank sends what is for others to a neighbour that passes nothing on and says nothing."""
+    program = """
+group = connect(connect_timeout_s=20.0)
+assert group.topology()["kind"] == "neighbours", group.topology()
+every_operation(100)(group)
+print("done")
+"""
+    ring = network(4)
+    for rank in range(4):
+        ring.inside(rank, "sysctl", "-qw", "net.ipv4.ip_forward=0")
+        ring.inside(rank, "ip", "route", "add", "default", "via", f"10.77.{rank}.2")
+    ring.start(START + program, CORE)
+
+    for out, err in ring.results():
+        assert out == "done\n", err
+
+
 def test_a_long_ring_passes_messages_over_several_ranks(network: Network) -> None:
     program = """
 group = connect()
