@@ -93,6 +93,11 @@ def test_nothing_that_anybody_sends_makes_a_parser_crash_or_hang(run_program: Ca
     assert "parsers: ok" in run_program("parsers", str(FUZZ_S), sanitizers="address")
 
 
+@pytest.mark.parametrize("sanitizers", SANITIZERS)
+def test_the_byte_ring_between_two_threads(run_program: Callable[..., str], sanitizers: str) -> None:
+    assert "ring: ok" in run_program("ring", sanitizers=sanitizers)
+
+
 @pytest.mark.parametrize("links", ["tcp", "shm"])
 @pytest.mark.parametrize("sanitizers", SANITIZERS)
 def test_the_engine_with_ranks_as_threads(
