@@ -195,8 +195,7 @@ def is_array(x: Any) -> bool:
 def reader(x: Any) -> ModuleType | None:
     """Return the module that reads the arrays of `x`'s library and makes them; None for what needs none.
 
-    It has `array`, `result`, `writable` and `written`, all on NumPy's view of the same memory, and
-    `has_gradient`.
+    It has `array`, `result` and `writable`, all on NumPy's view of the same memory, and `has_gradient`.
     """
     if type(x) in _readers:
         return _readers[type(x)]
@@ -308,7 +307,8 @@ def _writable(name: str, out: Any) -> tuple[Array, Callable[[], Any]]:
     """Return `out` as an array of its own memory, and what the caller gets once it is written."""
     library = reader(out)
     if library is not None:
-        return library.writable(name, out), lambda: library.written(out)
+        found: tuple[Array, Callable[[], Any]] = library.writable(name, out)
+        return found
     is_immutable = isinstance(out, np.generic | np.ma.MaskedArray) or is_mlx(out)
     data = None if is_immutable else out if isinstance(out, np.ndarray) else _view(out)
     if data is None or not data.flags.writeable:

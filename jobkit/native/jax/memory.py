@@ -49,6 +49,6 @@ def result(data: Array) -> jax.Array:
 
 
 def writable(name: str, out: Any) -> NoReturn:
-    """Raise TypeError: arrays of JAX are immutable. Returns never; `written` has nothing to do."""
+    """Raise TypeError: arrays of JAX are immutable."""
     wrong = "cannot be written: arrays of JAX are immutable"
     raise TypeError(complaint(f"{name}: out", wrong, got=type(out).__name__, expected="no out for them"))

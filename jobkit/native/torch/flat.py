@@ -15,11 +15,13 @@ from jobkit.native.torch import memory
 
 def read(x: torch.Tensor) -> Array:
     """Return the elements of a tensor in one dimension; as bytes where their type is not served."""
-    return _view(x.detach().contiguous())
+    return _view(_plain(x))
 
 
 def read_all(tensors: Sequence[torch.Tensor]) -> Array:
     """Return the elements of several tensors, one after the other."""
+    for x in tensors:
+        memory.check(x)
     return _view(torch.cat([x.detach().reshape(-1) for x in tensors]))
 
 
@@ -31,8 +33,8 @@ def split(data: Array, sizes: Sequence[int]) -> list[Array]:
 
 @contextlib.contextmanager
 def written(x: torch.Tensor) -> Iterator[Array]:
-    """Give memory that becomes the elements of a tensor: its own where it is contiguous, else a copy."""
-    whole = x.detach().contiguous()
+    """Give memory that becomes the elements of a tensor: its own where they lie there, else a copy."""
+    whole = _plain(x)
     yield _view(whole)
     if whole.data_ptr() != x.data_ptr():
         x.detach().copy_(whole)
@@ -42,6 +44,8 @@ def written(x: torch.Tensor) -> Iterator[Array]:
 @contextlib.contextmanager
 def all_written(tensors: Sequence[torch.Tensor]) -> Iterator[Array]:
     """Give memory that becomes the elements of several tensors, one after the other."""
+    for x in tensors:
+        memory.check(x)
     whole = torch.empty(sum(x.numel() for x in tensors), dtype=tensors[0].dtype)
     yield _view(whole)
     for x, part in zip(tensors, whole.split([x.numel() for x in tensors]), strict=True):
@@ -49,7 +53,13 @@ def all_written(tensors: Sequence[torch.Tensor]) -> Iterator[Array]:
         torch.autograd.graph.increment_version(x)
 
 
+def _plain(x: torch.Tensor) -> torch.Tensor:
+    """Return a tensor whose memory is its elements in order: `x` where it is one."""
+    memory.check(x)
+    # A conjugate or negative may be one that is computed when it is read.
+    return x.detach().contiguous().resolve_conj().resolve_neg()
+
+
 def _view(x: torch.Tensor) -> Array:
-    is_served = memory.element_type(x.dtype) in arrays.DTYPES
-    flat = x.view(-1) if is_served else x.view(-1).view(torch.uint8)
-    return memory.array(flat.resolve_conj().resolve_neg())
+    flat = x.view(-1)
+    return memory.array(flat if memory.element_type(x.dtype) in arrays.DTYPES else flat.view(torch.uint8))

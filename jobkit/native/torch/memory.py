@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
@@ -45,8 +46,11 @@ def result(data: Array) -> torch.Tensor:
     return torch.from_numpy(data)
 
 
-def writable(name: str, out: torch.Tensor) -> Array:
-    """Return the memory of a tensor that a result is written to.
+def writable(name: str, out: torch.Tensor) -> tuple[Array, Callable[[], torch.Tensor]]:
+    """Return memory that a result is written to, and what is called then: it returns `out`.
+
+    The memory is the tensor's own, or, where that holds other values than the tensor has (a conjugate or a
+    negative that is computed when it is read), a copy. Autograd learns of it, as of operations in place.
 
     Raises:
         TypeError: It cannot be read either, requires grad, or several of its elements are one place.
@@ -57,13 +61,14 @@ def writable(name: str, out: torch.Tensor) -> Array:
     ):
         expected = "a tensor with a place for each element"
         raise TypeError(complaint(f"{name}: out", "cannot be written: it is expanded", expected=expected))
-    return data
 
+    def written() -> torch.Tensor:
+        if out.is_conj() or out.is_neg():
+            out.detach().copy_(result(data))
+        torch.autograd.graph.increment_version(out)
+        return out
 
-def written(out: torch.Tensor) -> torch.Tensor:
-    """Return a tensor that has been written; autograd learns it, as from operations in place."""
-    torch.autograd.graph.increment_version(out)
-    return out
+    return data, written
 
 
 def element_type(dtype: torch.dtype) -> str:
@@ -71,18 +76,25 @@ def element_type(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _unusual(x: torch.Tensor) -> Array:
-    if type(x) not in PLAIN:
-        hint = "pass what this rank has of it: x.to_local() for a DTensor"
-        _refuse(f"a {type(x).__name__} is more than its memory", x, "a plain tensor", hint)
+def check(x: torch.Tensor) -> None:
+    """Raise TypeError unless a tensor is memory of this process, with a place for each element."""
     if x.layout is not torch.strided:
         _refuse(f"of layout {x.layout}", x, "a dense tensor", "x.to_dense()")
+    if x.is_nested:
+        _refuse("nested", x, "a tensor of one shape", "pass its parts: x.unbind()")
     if x.is_quantized:
         _refuse("quantized", x, "a tensor of plain numbers", "x.dequantize(), or x.int_repr()")
     if x.device.type == "meta":
         _refuse("it has no memory", x, "a tensor on the CPU", "torch.empty_like(x, device='cpu')")
     if x.device.type != "cpu":
         _refuse("in the memory of a device", x, "a tensor on the CPU", "x.cpu(), and .to(x.device) after")
+
+
+def _unusual(x: torch.Tensor) -> Array:
+    if type(x) not in PLAIN:
+        hint = "pass what this rank has of it: x.to_local() for a DTensor"
+        _refuse(f"a {type(x).__name__} is more than its memory", x, "a plain tensor", hint)
+    check(x)
     if x.requires_grad:
         if torch.is_grad_enabled():
             hint = "pass x.detach(), or call it under torch.no_grad()"

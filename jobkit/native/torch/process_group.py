@@ -19,6 +19,7 @@ import torch.distributed as distributed
 from jobkit import native
 from jobkit.errors import complaint
 from jobkit.native import arrays, collectives, ring
+from jobkit.native.arrays import Array
 from jobkit.native.group import Group, connected
 from jobkit.native.torch import flat, reductions
 from jobkit.native.torch.lane import Lane
@@ -224,9 +225,7 @@ class ProcessGroup(distributed.ProcessGroup):
         def run() -> None:
             for x, parts in zip(inputs, outputs, strict=True):
                 with flat.all_written(parts) as whole:
-                    collectives.all_gather(
-                        flat.read(x), group=self._native, timeout=self._seconds(opts), out=whole
-                    )
+                    self._gather_all(flat.read(x), whole, [part.numel() for part in parts], opts)
 
         return self._issue("all_gather", run, outputs[0], opts)
 
@@ -351,6 +350,18 @@ class ProcessGroup(distributed.ProcessGroup):
                 connected(self.among([sender, receiver], name)),
             )
         return self._pairs[sender, receiver]
+
+    def _gather_all(self, own: Array, whole: Array, sizes: Sequence[int], opts: Any) -> None:
+        """Put what every rank has into its part of `whole`; parts of unequal size go pair by pair."""
+        if len(set(sizes)) == 1:
+            collectives.all_gather(own, group=self._native, timeout=self._seconds(opts), out=whole)
+            return
+        places = flat.split(whole, sizes)
+        if own.shape != places[self.rank()].shape:
+            where = f"all_gather: part {self.rank()} of the output"
+            expected = f"{own.size} elements as this rank's input has"
+            raise ValueError(complaint(where, "wrong size", got=sizes[self.rank()], expected=expected))
+        self._exchange([own] * self.size(), places, opts)
 
     def _exchange(self, parts: Sequence[Any], places: Sequence[Any], opts: Any) -> None:
         """Give every rank its part; what comes from each goes to its place. Sizes may differ."""

@@ -37,7 +37,7 @@ def all_reduce(x: torch.Tensor, op: Any, group: Group, timeout: float | None) ->
         return
     run = getattr(collectives, f"all_{_engine_op(op)}")
     with flat.written(x) as out:
-        run(flat.read(x), group=group, timeout=timeout, out=out, **_scaled(op, group))
+        run(flat.read(x), group=group, timeout=timeout, out=out, **_scaled(op, group, x))
 
 
 def reduce_scatter(x: torch.Tensor, out: torch.Tensor, op: Any, group: Group, timeout: float | None) -> None:
@@ -49,7 +49,7 @@ def reduce_scatter(x: torch.Tensor, out: torch.Tensor, op: Any, group: Group, ti
         return
     with flat.written(out) as part:
         collectives.sum_scatter(
-            flat.read(x), _engine_op(op), group=group, timeout=timeout, out=part, **_scaled(op, group)
+            flat.read(x), _engine_op(op), group=group, timeout=timeout, out=part, **_scaled(op, group, x)
         )
 
 
@@ -60,10 +60,15 @@ def _engine_op(op: Any) -> str:
     return _ENGINE[op.op]
 
 
-def _scaled(op: Any, group: Group) -> dict[str, Any]:
-    if op.op == ReduceOp.AVG:
-        return {"scale": 1.0 / group.size()}
-    return {"scale": float(op.factor)} if op.op == ReduceOp.PREMUL_SUM else {}
+def _scaled(op: Any, group: Group, x: torch.Tensor) -> dict[str, Any]:
+    if op.op not in (ReduceOp.AVG, ReduceOp.PREMUL_SUM):
+        return {}
+    if not (x.is_floating_point() or x.is_complex()):
+        where = f"ReduceOp.{'AVG' if op.op == ReduceOp.AVG else 'PREMUL_SUM'}"
+        expected, hint = "a floating or complex type", "reduce with SUM and divide, or convert before"
+        name = memory.element_type(x.dtype)
+        raise TypeError(complaint(where, "integers are not scaled", got=name, expected=expected, hint=hint))
+    return {"scale": 1.0 / group.size() if op.op == ReduceOp.AVG else float(op.factor)}
 
 
 def _folded(x: torch.Tensor, op: Any, group: Group, timeout: float | None) -> torch.Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -23,6 +25,22 @@ def test_another_layout_is_read_in_order_and_written_back() -> None:
     with flat.written(x) as data:
         data[:] = range(6)
     assert x.tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
+@pytest.mark.parametrize(
+    "view",
+    [torch.Tensor.conj, lambda x: x[::2].conj(), lambda x: x.conj().imag],
+    ids=["conj", "strided", "neg"],
+)
+def test_what_is_computed_when_it_is_read_is_written_too(
+    view: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype
+) -> None:
+    x = view(torch.arange(4).to(dtype) + 1j)
+    out = view(torch.zeros(4, dtype=dtype))
+    with flat.written(out) as data:
+        data[:] = flat.read(x)
+    assert torch.equal(out, x)
 
 
 @pytest.mark.parametrize("dtype", [torch.complex128, torch.float8_e5m2], ids=str)

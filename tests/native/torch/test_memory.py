@@ -85,6 +85,20 @@ def test_out_may_be_the_input_or_another_layout_or_kind() -> None:
     assert round_trip(array, torch.ones(2, 3)).tolist() == array.tolist()
 
 
+@pytest.mark.parametrize(
+    "view", [torch.Tensor.conj, lambda x: x.mT.conj(), lambda x: x.conj().imag], ids=["conj", "mH", "neg"]
+)
+def test_out_may_be_a_conjugate_or_negative_that_is_computed_when_it_is_read(
+    view: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    out = view(torch.zeros(2, 2, dtype=torch.complex64))
+    x = view(torch.tensor([[1 + 2j, 3 - 4j], [5j, 6]], dtype=torch.complex64))
+    assert round_trip(x, out) is out
+    assert torch.equal(out, x)
+    assert round_trip(x * 2, x) is x
+    assert torch.equal(x, out * 2)
+
+
 def test_autograd_learns_that_out_was_written() -> None:
     x = torch.ones(2, requires_grad=True)
     factor = torch.ones(2)
@@ -124,6 +138,7 @@ def test_out_that_overlaps_the_input_in_part_is_refused() -> None:
         (lambda: torch.ones(2, device="meta", dtype=torch.bfloat16), "torch.empty_like"),
         (lambda: torch.ones(2, device="meta"), "torch.empty_like"),
         (lambda: torch.ones(2).to_sparse(), "x.to_dense()"),
+        (lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "x.unbind()"),
         (lambda: torch.ones(2, dtype=torch.complex128), "expected one of bool"),
         (lambda: torch.ones(2).to(torch.float8_e4m3fn), "expected one of bool"),
         (lambda: torch.ones(2).as_subclass(Special), "x.to_local()"),
@@ -134,11 +149,13 @@ def test_out_that_overlaps_the_input_in_part_is_refused() -> None:
         "bf16 meta",
         "meta",
         "sparse",
+        "nested",
         "complex128",
         "float8",
         "subclass",
     ],
 )
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_what_is_not_served_is_refused_with_the_remedy(make: Callable[[], Any], remedy: str) -> None:
     with pytest.raises(TypeError) as caught:
         arrays.operand(make())

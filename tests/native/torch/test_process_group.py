@@ -170,6 +170,48 @@ def test_moves_put_every_tensor_where_it_belongs(groups: Ranks, dtype: torch.dty
     groups(3, program)
 
 
+def test_parts_of_unequal_size_are_gathered_everywhere(groups: Ranks) -> None:
+    def program(group: ProcessGroup) -> None:
+        n, r = group.size(), group.rank()
+        parts = [torch.empty(p, 2) for p in range(n)]
+        group.allgather([parts], [torch.full((r, 2), float(r))], options("Allgather")).wait()
+        assert all((each == p).all() for p, each in enumerate(parts))
+        work = group.allgather([parts], [torch.zeros(n)], options("Allgather"))
+        with pytest.raises(
+            ValueError, match=rf"part {r} of the output: wrong size, got {2 * r}, expected {n}"
+        ):
+            work.wait()
+
+    groups(3, program)
+
+
+@pytest.mark.parametrize(
+    ("make", "remedy"),
+    [
+        (lambda: torch.ones(2).to_sparse(), "x.to_dense()"),
+        (lambda: torch.ones(2, device="meta"), "on the CPU"),
+        (lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "x.unbind()"),
+    ],
+    ids=["sparse", "meta", "nested"],
+)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_what_is_not_served_is_refused_with_the_remedy(
+    groups: Ranks, make: Callable[[], torch.Tensor], remedy: str
+) -> None:
+    def program(group: ProcessGroup) -> None:
+        x, y = make(), torch.ones(2)
+        for work in (
+            group.allreduce([x]),
+            group.broadcast([x], options("Broadcast", rootRank=0)),
+            group.allgather([[y, x]], [y], options("Allgather")),
+            group.scatter([y], [[x, x]], options("Scatter", rootRank=group.rank())),
+        ):
+            with pytest.raises(TypeError, match=re.escape(remedy)):
+                work.wait()
+
+    groups(2, program)
+
+
 def test_every_rank_gets_its_rows_from_every_other(groups: Ranks) -> None:
     def program(group: ProcessGroup) -> None:
         n, r = group.size(), group.rank()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.distributed import ReduceOp
+from torch.distributed import ReduceOp, _make_nccl_premul_sum
 
 from jobkit.native.torch import reductions
 
@@ -29,9 +29,15 @@ def test_an_unknown_operation_lists_the_known_ones() -> None:
         reductions.all_reduce(torch.ones(1), Newer(), None, None)  # type: ignore[arg-type]
 
 
-def test_integers_have_no_average(run_ranks: Any) -> None:
+@pytest.mark.parametrize("name", ["AVG", "PREMUL_SUM"])
+def test_integers_are_neither_averaged_nor_scaled(run_ranks: Any, name: str) -> None:
+    op = ReduceOp(ReduceOp.AVG) if name == "AVG" else _make_nccl_premul_sum(0.5)
+
     def program(group: Any) -> None:
-        with pytest.raises(TypeError, match="integers are not scaled"):
-            reductions.all_reduce(torch.ones(1, dtype=torch.int32), ReduceOp(ReduceOp.AVG), group, None)
+        x = torch.ones(2, dtype=torch.int32)
+        expected = rf"ReduceOp\.{name}: integers are not scaled, got 'int32'.*\n\nhint: reduce with SUM"
+        for run in (reductions.all_reduce, lambda x, *rest: reductions.reduce_scatter(x, x[:1], *rest)):
+            with pytest.raises(TypeError, match=expected):
+                run(x, op, group, None)
 
     run_ranks(2, program)
