@@ -22,10 +22,10 @@ namespace {
 constexpr size_t kAllRings = 64 << 20;
 constexpr size_t kSmallestRing = 4 << 10;
 
-// Rings beyond this many bytes would drive the arrays out of the last cache; a ring of 64 KiB is worth it all
-// the same. Two ranks got a sum of 1 MiB done in 100 us with rings of 256 KiB, where one waits for the other
-// more often, in 82 us with 1 MiB and in 87 us with 4 MiB; eight ranks one of 16 MiB in 28 ms with 256 KiB
-// and in 22 ms with 128 KiB (2-core VM).
+// Rings of more bytes than this would take the last cache from the arrays; a ring of 64 KiB is worth it all
+// the same. Two ranks got a sum of 1 MiB done in 99 us with rings of 256 KiB, where one waits for the other
+// more often, in 82 us with 1 MiB and in 87 us with 4 MiB (2-core VM, the first tenth of the calls). For more
+// ranks the differences were within the noise.
 constexpr size_t kCachedRings = 8 << 20;
 constexpr size_t kUsefulRing = 64 << 10;
 constexpr size_t kLargestRing = 1 << 20;
