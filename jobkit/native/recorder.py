@@ -8,6 +8,8 @@ the ranks side by side, and what follows: "rank 3 never entered all_sum #412".
 from __future__ import annotations
 
 import json
+import os
+import stat
 import struct
 import sys
 import time
@@ -28,6 +30,8 @@ MAGIC, VERSION = b"JKFLIGHT", 1
 HEAD = struct.Struct("<8sIIiiIIqQII64s64sq1024s")
 GROUPS_AT, GROUP = 2048, struct.Struct("<IiiI")
 RECORDS_AT, RECORD = 4096, struct.Struct("<QqqIIQBBBBiiii4x")
+N_RECORDS = 1024
+N_BYTES = RECORDS_AT + N_RECORDS * RECORD.size
 STATES = ("", "running", "waiting", "done", "failed")
 NOBODY = -1
 
@@ -134,8 +138,11 @@ def decode(data: bytes, source: str) -> Flight:
         raise BackendError(complaint(source, "not a flight recorder"))
     head = HEAD.unpack_from(data)
     _, version, n_records, rank, size, pid, epoch, wall_ns, _, n_groups, left, host, job, failed, text = head
-    if version != VERSION or len(data) < RECORDS_AT + n_records * RECORD.size:
+    if version != VERSION:
         raise BackendError(complaint(source, "another version", got=version, expected=str(VERSION)))
+    wanted = RECORDS_AT + n_records * RECORD.size
+    if len(data) < wanted:
+        raise BackendError(complaint(source, "cut short", got=len(data), expected=f"{wanted} bytes"))
     groups = {}
     for i in range(min(n_groups, (RECORDS_AT - GROUPS_AT) // GROUP.size)):
         context, own, members, _ = GROUP.unpack_from(data, GROUPS_AT + i * GROUP.size)
@@ -191,7 +198,7 @@ def find(source: str) -> list[Path]:
     if path.is_dir():
         found = sorted(path.rglob(f"*{SUFFIX}"))
     elif source.isdigit() and not path.exists():
-        found = [each for each in _descriptors(source) if str(each.readlink()).startswith(MEMORY)]
+        found = _descriptors(source)
     else:
         found = [path]
     if not found:
@@ -201,9 +208,19 @@ def find(source: str) -> list[Path]:
 
 def _descriptors(pid: str) -> list[Path]:
     try:
-        return sorted(Path(f"/proc/{pid}/fd").iterdir())
+        return [
+            each for each in sorted(Path(f"/proc/{pid}/fd").iterdir()) if os.readlink(each).startswith(MEMORY)
+        ]
     except OSError as error:
         raise BackendError(complaint(f"process {pid}", f"cannot be read: {error.strerror}")) from error
+
+
+def _bytes(path: Path) -> bytes:
+    """Return what is in a file, or in the memory that a descriptor names, and no more than a recorder has."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise BackendError(complaint(str(path), "not a file", expected="a flight recorder"))
+        return file.read(N_BYTES)
 
 
 def read(sources: Sequence[str]) -> list[Flight]:
@@ -215,7 +232,7 @@ def read(sources: Sequence[str]) -> list[Flight]:
     flights = []
     for path in (path for source in sources for path in find(source)):
         try:
-            flights.append(decode(path.read_bytes(), str(path)))
+            flights.append(decode(_bytes(path), str(path)))
         except OSError as error:
             raise BackendError(complaint(str(path), f"cannot be read: {error.strerror}")) from error
     return sorted(flights, key=lambda each: (each.job, each.epoch, each.rank))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import textwrap
@@ -234,6 +235,21 @@ def test_ranks_that_are_merely_at_different_calls_are_no_finding() -> None:
 def test_what_is_no_recorder_is_said_to_be_none(data: bytes) -> None:
     with pytest.raises(BackendError, match="somewhere: not a flight recorder"):
         recorder.decode(data, "somewhere")
+
+
+def test_one_that_was_cut_short_is_refused() -> None:
+    whole = recorder.MAGIC + struct.pack("<II", recorder.VERSION, recorder.N_RECORDS)
+    with pytest.raises(BackendError, match=f"f: cut short, got 5000, expected {recorder.N_BYTES} bytes"):
+        recorder.decode(whole + bytes(5000 - len(whole)), "f")
+
+
+@pytest.mark.parametrize("source", ["fifo", "/dev/zero"])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, source: str) -> None:
+    path = tmp_path / source  # an absolute one stays itself
+    if source == "fifo":
+        os.mkfifo(path)
+    with pytest.raises(BackendError, match="not a file, expected a flight recorder"):
+        recorder.read([str(path)])
 
 
 def test_another_version_is_refused() -> None:

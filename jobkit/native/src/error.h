@@ -37,7 +37,9 @@ class BadArgument : public std::invalid_argument {
 // The system's words for an error number.
 inline std::string system_text(int number) {
   std::string text = std::generic_category().message(number);
-  return number == EMFILE ? text + " (raise the limit with 'ulimit -n')" : text;
+  if (number == EMFILE) text += " (raise the limit with 'ulimit -n')";
+  if (number == EADDRNOTAVAIL) text += " (no address of this host)";
+  return text;
 }
 
 }  // namespace jobkit
