@@ -209,7 +209,9 @@ def find(source: str) -> list[Path]:
 def _descriptors(pid: str) -> list[Path]:
     try:
         return [
-            each for each in sorted(Path(f"/proc/{pid}/fd").iterdir()) if os.readlink(each).startswith(MEMORY)
+            each
+            for each in sorted(Path(f"/proc/{pid}/fd").iterdir())
+            if str(each.readlink()).startswith(MEMORY)
         ]
     except OSError as error:
         raise BackendError(complaint(f"process {pid}", f"cannot be read: {error.strerror}")) from error
@@ -217,7 +219,7 @@ def _descriptors(pid: str) -> list[Path]:
 
 def _bytes(path: Path) -> bytes:
     """Return what is in a file, or in the memory that a descriptor names, and no more than a recorder has."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise BackendError(complaint(str(path), "not a file", expected="a flight recorder"))
         return file.read(N_BYTES)
