@@ -204,8 +204,7 @@ def broadcast(
     if group.core is None:
         return ready(name, _alone(name, x, source, out), wait)
     target = arrays.target(name, source, source.data.shape, out)
-    if group.rank() == root and target.data is not source.data:
-        np.copyto(target.data, source.data)
+    gives = group.rank() == root and target.data is not source.data
     return issue(
         name,
         group,
@@ -217,6 +216,7 @@ def broadcast(
         target.data.size,
         source.code,
         root,
+        src=source.data if gives else None,
     )
 
 

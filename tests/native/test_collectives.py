@@ -209,6 +209,24 @@ def test_shapes_are_joined_and_divided_along_the_first_axis(run_ranks: Run) -> N
     assert run_ranks(3, program) == [[(18, 2, 3), (3,), (2, 2, 3), (6, 2, 3), (2, 2, 3), (0, 4)]] * 3
 
 
+@pytest.mark.parametrize("count", [3, 400_000])
+def test_the_roots_array_is_sent_from_where_it_is(run_ranks: Run, count: int) -> None:
+    def program(group: Group) -> None:
+        wanted = np.arange(count)
+        x = np.stack([wanted, wanted], axis=1) if group.rank() == 1 else np.zeros((count, 2), np.int64)
+        for source in (x[:, 0], np.ascontiguousarray(x[:, 0])):
+            for out in (None, np.empty(count, np.int64), np.empty((count, 2), np.int64)[:, 1]):
+                before = source.copy()
+                found = dist.broadcast(source, 1, group=group, out=out, wait=False).wait()
+                assert (found == wanted).all()
+                assert (source == before).all()
+                assert (dist.broadcast(source, 1, group=group, out=out) == wanted).all()
+        alone = dist.split(group.rank(), group=group)
+        assert (dist.broadcast(wanted, 0, group=alone, out=np.zeros(count, np.int64)) == wanted).all()
+
+    run_ranks(3, program)
+
+
 def test_out_receives_the_result_in_place_too(run_ranks: Run) -> None:
     def program(group: Group) -> None:
         rank, size = group.rank(), group.size()

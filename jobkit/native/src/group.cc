@@ -253,8 +253,9 @@ void Group::all_gather(const void* in, void* out, uint64_t count, Dtype dtype, c
   collective(Call::kAllGather, in, out, count, dtype, 0, options);
 }
 
-void Group::broadcast(void* data, uint64_t count, Dtype dtype, int root, const CallOptions& options) {
-  collective(Call::kBroadcast, data, data, count, dtype, root, options);
+void Group::broadcast(const void* in, void* out, uint64_t count, Dtype dtype, int root,
+                      const CallOptions& options) {
+  collective(Call::kBroadcast, in, out, count, dtype, root, options);
 }
 
 void Group::all_to_all(const void* in, void* out, uint64_t count, Dtype dtype, const CallOptions& options) {

@@ -57,13 +57,15 @@ class Group {
   Topology topology() const { return topology_; }
 
   // `count`: elements of the array; for reduce_scatter, all_gather, all_to_all, gather and scatter of one
-  // rank's block. `in` may be `out` for all_reduce, all_gather of the own block, and all_to_all.
+  // rank's block. `in` may be `out` for all_reduce, all_gather of the own block, broadcast, which has one on
+  // the root only, and all_to_all.
   void all_reduce(ReduceOp op, const void* in, void* out, uint64_t count, Dtype dtype,
                   const CallOptions& options, double scale = 1.0);
   void reduce_scatter(ReduceOp op, const void* in, void* out, uint64_t count, Dtype dtype,
                       const CallOptions& options, double scale = 1.0);
   void all_gather(const void* in, void* out, uint64_t count, Dtype dtype, const CallOptions& options);
-  void broadcast(void* data, uint64_t count, Dtype dtype, int root, const CallOptions& options);
+  void broadcast(const void* in, void* out, uint64_t count, Dtype dtype, int root,
+                 const CallOptions& options);
   void all_to_all(const void* in, void* out, uint64_t count, Dtype dtype, const CallOptions& options);
   void gather(const void* in, void* out, uint64_t count, Dtype dtype, int root, const CallOptions& options);
   void scatter(const void* in, void* out, uint64_t count, Dtype dtype, int root, const CallOptions& options);

@@ -38,13 +38,6 @@ std::string told(const Group& group, int rank, const CallRecord& record) {
   return text + scaled;
 }
 
-void broadcast(Group& group, const Operation& op, const CallOptions& options) {
-  if (op.peer == group.rank() && op.in != op.out && op.count > 0) {
-    std::memcpy(op.out, op.in, op.count * size_of(op.dtype));
-  }
-  group.broadcast(op.out, op.count, op.dtype, op.peer, options);
-}
-
 }  // namespace
 
 MessageNumbers issue(Group& group, const Operation& op) {
@@ -68,7 +61,7 @@ void run(Group& group, const Operation& op, const InterruptCheck& interrupted,
     case Call::kAllGather:
       return group.all_gather(op.in, op.out, op.count, op.dtype, options);
     case Call::kBroadcast:
-      return broadcast(group, op, options);
+      return group.broadcast(op.in, op.out, op.count, op.dtype, op.peer, options);
     case Call::kAllToAll:
       return group.all_to_all(op.in, op.out, op.count, op.dtype, options);
     case Call::kGather:

@@ -25,8 +25,7 @@ struct Operation {
   bool is_message() const { return call >= Call::kSend; }
 };
 
-// Calls the method of Group. broadcast takes its `in` on the root, where `out` may be the same.
-// `issued`: a message got its numbers before.
+// Calls the method of Group. `issued`: a message got its numbers before.
 void run(Group& group, const Operation& operation, const InterruptCheck& interrupted,
          const std::optional<MessageNumbers>& issued = std::nullopt);
 

@@ -1,5 +1,5 @@
-// broadcast, whose one buffer is both input and output, and scatter. What arrives is passed on as it
-// arrives: a long chain or tree costs latency, not bandwidth.
+// broadcast and scatter. What arrives is passed on as it arrives: a long chain or tree costs latency, not
+// bandwidth. The root sends its input, and copies it to its output meanwhile.
 #include <algorithm>
 
 #include "plans.h"
@@ -7,16 +7,23 @@
 namespace jobkit::plans {
 namespace {
 
-Span output_segment(const Request& r, int p) { return segment(Buffer::kOutput, r.count, p, r.size); }
+// What this rank passes on: only the root has it from the beginning.
+Span source(const Request& r) { return whole(r.rank == r.root ? Buffer::kInput : Buffer::kOutput, r.count); }
+
+Span target(const Request& r) { return whole(Buffer::kOutput, r.count); }
+
+// After its sends.
+void keep_own_array(const Request& r, Builder& plan) {
+  if (r.rank == r.root) plan.copy(source(r), target(r));
+}
 
 // Passes the array down the binomial tree over `ranks`, whose first one has it: in round k the first 2^k of
 // them give it to the rank 2^k places on. `have` is the step that brought it to this rank, if any did.
 void down_the_tree(const Request& r, Builder& plan, const std::vector<int>& ranks, Steps& have) {
   size_t own = std::find(ranks.begin(), ranks.end(), r.rank) - ranks.begin();
-  Span all = whole(Buffer::kOutput, r.count);
   for (size_t distance = 1; distance < ranks.size(); distance *= 2) {
-    if (own >= distance && own < 2 * distance) have = {plan.receive(ranks[own - distance], 0, all)};
-    if (own < distance && own + distance < ranks.size()) plan.send(ranks[own + distance], 0, all, have);
+    if (own >= distance && own < 2 * distance) have = {plan.receive(ranks[own - distance], 0, target(r))};
+    if (own < distance && own + distance < ranks.size()) plan.send(ranks[own + distance], 0, source(r), have);
   }
 }
 
@@ -26,6 +33,7 @@ Plan tree_broadcast(const Request& r) {
   Builder plan;
   Steps have;
   down_the_tree(r, plan, ranks, have);
+  keep_own_array(r, plan);
   return plan.take();
 }
 
@@ -47,42 +55,44 @@ Plan two_level_broadcast(const Request& r) {
   for (auto& host : hosts) {
     if (std::find(host.begin(), host.end(), r.rank) != host.end()) down_the_tree(r, plan, host, have);
   }
+  keep_own_array(r, plan);
   return plan.take();
 }
 
 Plan direct_broadcast(const Request& r) {
   Builder plan;
-  Span all = whole(Buffer::kOutput, r.count);
   if (r.rank == r.root) {
-    for_each_peer(r, [&](int p) { plan.send(p, 0, all); });
+    for_each_peer(r, [&](int p) { plan.send(p, 0, source(r)); });
   } else {
-    plan.receive(r.root, 0, all);
+    plan.receive(r.root, 0, target(r));
   }
+  keep_own_array(r, plan);
   return plan.take();
 }
 
 Plan scatter_gather_broadcast(const Request& r) {
   Builder plan;
-  Span own = output_segment(r, r.rank);
+  auto own = [&](Span all) { return piece(all, r.rank, r.size); };
   Steps have;
   if (r.rank == r.root) {
-    for_each_peer(r, [&](int p) { plan.send(p, 0, output_segment(r, p)); });
+    for_each_peer(r, [&](int p) { plan.send(p, 0, piece(source(r), p, r.size)); });
   } else {
-    have = {plan.receive(r.root, 0, own)};
-    for_each_peer(r, [&](int p) { plan.receive(p, 1, output_segment(r, p)); });
+    have = {plan.receive(r.root, 0, own(target(r)))};
+    for_each_peer(r, [&](int p) { plan.receive(p, 1, piece(target(r), p, r.size)); });
   }
   for_each_peer(r, [&](int p) {
-    if (p != r.root) plan.send(p, 1, own, have);
+    if (p != r.root) plan.send(p, 1, own(source(r)), have);
   });
+  keep_own_array(r, plan);
   return plan.take();
 }
 
 Plan chain_broadcast(const Request& r) {
   Builder plan;
-  Span all = whole(Buffer::kOutput, r.count);
   Steps have;
-  if (place(r) > 0) have = {plan.receive(left(r), 0, all)};
-  if (place(r) < r.size - 1) plan.send(right(r), 0, all, have);
+  if (place(r) > 0) have = {plan.receive(left(r), 0, target(r))};
+  if (place(r) < r.size - 1) plan.send(right(r), 0, source(r), have);
+  keep_own_array(r, plan);
   return plan.take();
 }
 

@@ -84,12 +84,15 @@ class PyGroup {
                  View(dst, true, all(count), operation.dtype), wait);
   }
 
-  nb::object broadcast(nb::handle buffer, uint64_t count, int dtype, int root, double timeout_s, bool wait) {
+  // The root has its array in `buffer`, or in `src`.
+  nb::object broadcast(nb::handle buffer, uint64_t count, int dtype, int root, double timeout_s, bool wait,
+                       nb::handle src) {
     Operation operation = new_operation(Call::kBroadcast, count, dtype, timeout_s);
     operation.peer = root;
-    View data(buffer, root != rank(), count, operation.dtype);
+    View given(src, false, count, operation.dtype);
+    View data(buffer, root != rank() || given.data(), count, operation.dtype);
     operation.in = data.data();
-    return issue(operation, View(), std::move(data), wait);
+    return issue(operation, std::move(given), std::move(data), wait);
   }
 
   nb::object all_to_all(nb::handle src, nb::handle dst, uint64_t count, int dtype, double timeout_s,
@@ -475,7 +478,8 @@ void define_group(nb::module_& m) {
       .def("reduce_scatter", &PyGroup::reduce_scatter, "op"_a, "src"_a, "dst"_a, "count"_a, "dtype"_a,
            timeout, "scale"_a = 1.0, wait)
       .def("all_gather", &PyGroup::all_gather, "src"_a, "dst"_a, "count"_a, "dtype"_a, timeout, wait)
-      .def("broadcast", &PyGroup::broadcast, "buf"_a, "count"_a, "dtype"_a, "root"_a, timeout, wait)
+      .def("broadcast", &PyGroup::broadcast, "buf"_a, "count"_a, "dtype"_a, "root"_a, timeout, wait,
+           "src"_a.none() = nb::none())
       .def("all_to_all", &PyGroup::all_to_all, "src"_a, "dst"_a, "count_per_rank"_a, "dtype"_a, timeout, wait)
       .def("gather", &PyGroup::gather, "src"_a, "dst"_a.none(), "count"_a, "dtype"_a, "root"_a, timeout, wait)
       .def("scatter", &PyGroup::scatter, "src"_a.none(), "dst"_a, "count"_a, "dtype"_a, "root"_a, timeout,

@@ -12,7 +12,7 @@ using S = Schedule;
 
 Plan local(const Request& r) {
   plans::Builder plan;
-  if (r.call == Call::kBarrier || r.call == Call::kBroadcast) return plan.take();
+  if (r.call == Call::kBarrier) return plan.take();
   Span in = plans::whole(Buffer::kInput, r.count), out = plans::whole(Buffer::kOutput, r.count);
   if (is_all_reduce(r.call) || is_reduce_scatter(r.call)) {
     plan.reduce({{in}}, out, true);

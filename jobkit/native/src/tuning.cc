@@ -140,7 +140,7 @@ class Measurement {
   }
 
   Turn tell(Turn turn) {
-    guide_->broadcast(&turn, sizeof turn, Dtype::kUint8, 0, options_);
+    guide_->broadcast(&turn, &turn, sizeof turn, Dtype::kUint8, 0, options_);
     return turn;
   }
 
@@ -178,9 +178,9 @@ Choices measure(Group& group, const CallOptions& options) {
 bool share(Group& between, Choices& choices, bool measures, const CallOptions& options) {
   std::string text = choices.text();
   uint64_t head[] = {text.size(), measures};
-  between.broadcast(head, std::size(head), Dtype::kUint64, 0, options);
+  between.broadcast(head, head, std::size(head), Dtype::kUint64, 0, options);
   text.resize(head[0]);
-  if (!text.empty()) between.broadcast(text.data(), text.size(), Dtype::kUint8, 0, options);
+  if (!text.empty()) between.broadcast(text.data(), text.data(), text.size(), Dtype::kUint8, 0, options);
   choices = Choices::parse(text);
   return head[1] != 0;
 }

@@ -496,15 +496,27 @@ def test_all_gather_puts_every_block_in_its_place(
 
 
 @every_case("broadcast")
-def test_broadcast_reaches_everybody(schedule: str, size: int, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("in_place", [False, True])
+def test_broadcast_reaches_everybody(
+    schedule: str, size: int, options: dict[str, Any], in_place: bool
+) -> None:
     for root in {0, size // 2, size - 1}:
         for count in counts(size):
             wanted = [leaf(root, i) for i in range(count)]
             inputs = [list(wanted) if r == root else [NOTHING] * count for r in range(size)]
             for output in simulate(
-                "broadcast", schedule, inputs, count, count, root, in_place=True, root=root, **options
+                "broadcast", schedule, inputs, count, count, root, in_place=in_place, root=root, **options
             ):
                 assert output == wanted
+
+
+@every_case("broadcast")
+def test_the_root_sends_at_once_and_copies_last(schedule: str, size: int, options: dict[str, Any]) -> None:
+    _, _, steps = make_plans("broadcast", size, 8, schedule, root=size - 1, **options)[size - 1]
+
+    assert [step["kind"] for step in steps][-1] == "copy"
+    for step in steps[:-1]:
+        assert (step["kind"], step["after"], step["gate"]) == ("send", [], [])
 
 
 @every_case("all_to_all")

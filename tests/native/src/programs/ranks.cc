@@ -152,8 +152,8 @@ void movements(Group& group, size_t count) {
           "all_to_all");
 
   for (int root = 0; root < n; root++) {
-    one = mine;
-    group.broadcast(one.data(), count, Dtype::kFloat32, root, kPatient);
+    std::fill(one.begin(), one.end(), -1.0F);
+    group.broadcast(mine.data(), one.data(), count, Dtype::kFloat32, root, kPatient);
     for (size_t i = 0; i < count; i++) CHECK(one[i] == value(root, i), "broadcast");
   }
   const int root = n - 1;
