@@ -1,4 +1,6 @@
 // all_to_all and barrier.
+#include <bit>
+
 #include "plans.h"
 
 namespace jobkit::plans {
@@ -46,6 +48,39 @@ Plan ring_all_to_all(const Request& r) {
   return plan.take();
 }
 
+// Bruck et al., IEEE TPDS 8(11), 1997, doi 10.1109/71.642949: the block for the rank d places on goes by
+// those of the distances 1, 2, 4 ... of which d is the sum, in one message with all others that go the same
+// distance. Each message is packed, and arrives, in a part of the scratch of its own.
+Plan bruck_all_to_all(const Request& r) {
+  uint64_t n_hops = 0, n_used = 0;
+  for (int d = 1; d < r.size; d++) n_hops += std::popcount(static_cast<unsigned>(d));
+  Builder plan(2 * n_hops * r.count);
+  std::vector<Span> where;  // [d]: the block for the rank d places on, later that from the rank d before
+  std::vector<Steps> brought(r.size);
+  for (int d = 0; d < r.size; d++) where.push_back(input_block(r, (r.rank + d) % r.size));
+  uint32_t round = 0;
+  for (int distance = 1; distance < r.size; distance *= 2, round++) {
+    Span leaving{Buffer::kScratch, n_used, 0};
+    Steps packed;
+    for (int d = 1; d < r.size; d++) {
+      if (!(d & distance)) continue;
+      packed.push_back(plan.copy(where[d], {Buffer::kScratch, n_used + leaving.count, r.count}, brought[d]));
+      leaving.count += r.count;
+    }
+    plan.send((r.rank + distance) % r.size, round, leaving, packed);
+    Span arriving{Buffer::kScratch, n_used + leaving.count, leaving.count};
+    int got = plan.receive(before(r, distance), round, arriving);
+    n_used += 2 * leaving.count;
+    for (int d = 1, i = 0; d < r.size; d++) {
+      if (!(d & distance)) continue;
+      where[d] = {Buffer::kScratch, arriving.offset + r.count * i++, r.count};
+      brought[d] = {got};
+    }
+  }
+  for (int d = 0; d < r.size; d++) plan.copy(where[d], output_block(r, before(r, d)), brought[d]);
+  return plan.take();
+}
+
 // Everybody tells everybody: one step, for as long as telling costs less than waiting once more.
 Plan direct_barrier(const Request& r) {
   Builder plan;
@@ -75,7 +110,8 @@ Plan rounds_barrier(const Request& r, bool ring) {
 }  // namespace
 
 Plan all_to_all(const Request& r, Schedule schedule) {
-  return schedule == Schedule::kRing ? ring_all_to_all(r) : direct_all_to_all(r);
+  if (schedule == Schedule::kDirect) return direct_all_to_all(r);
+  return schedule == Schedule::kRing ? ring_all_to_all(r) : bruck_all_to_all(r);
 }
 
 Plan barrier(const Request& r, Schedule schedule) {

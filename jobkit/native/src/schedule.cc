@@ -62,7 +62,8 @@ bool is_possible(const Request& r, Schedule schedule) {
   if (is_all_reduce(r.call)) return is_possible_all_reduce(r, schedule);
   if (r.call == Call::kBroadcast) return is_possible_broadcast(r, schedule);
   if (schedule == S::kBruck)
-    return r.call == Call::kAllGather || r.call == Call::kSplit || r.call == Call::kBarrier;
+    return r.call == Call::kAllGather || r.call == Call::kSplit || r.call == Call::kAllToAll ||
+           r.call == Call::kBarrier;
   return schedule == S::kDirect;
 }
 

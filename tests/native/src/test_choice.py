@@ -10,7 +10,7 @@ import pytest
 
 from jobkit.native import _core
 
-ALL_SUM, ALL_MAX, SUM_SCATTER, ALL_GATHER, BROADCAST, BARRIER, SPLIT = 0, 1, 3, 6, 7, 11, 12
+ALL_SUM, ALL_MAX, SUM_SCATTER, ALL_GATHER, BROADCAST, ALL_TO_ALL, BARRIER, SPLIT = 0, 1, 3, 6, 7, 8, 11, 12
 INT64, FLOAT16, FLOAT32 = 8, 9, 11
 KIB = 1024
 
@@ -215,3 +215,30 @@ def test_the_built_in_table_knows_where_the_ranks_are(
     size: int, n_bytes: int, where: dict[str, Any], schedule: str
 ) -> None:
     assert chosen(ALL_SUM, size, n_bytes // 4, n_bytes_per_element=4, **where) == schedule
+
+
+def test_small_blocks_of_many_ranks_go_together_where_messages_count() -> None:
+    found = [
+        chosen(ALL_TO_ALL, size, count, crowded=crowded)
+        for size, count, crowded in [
+            (8, 64, True),
+            (16, 1, True),
+            (8, 65, True),
+            (7, 64, True),
+            (8, 64, False),
+        ]
+    ]
+
+    assert found == ["bruck", "bruck", "direct", "direct", "direct"]
+
+
+def test_blocks_that_go_together_arrive(threads: Callable[..., list[Any]]) -> None:
+    def program(group: Any) -> Any:
+        x = group.rank * 100 + np.arange(group.size * 3, dtype=np.int64)
+        out = np.empty_like(x)
+        group.all_to_all(x, out, 3, INT64)
+        return out.reshape(-1, 3)
+
+    n = 5
+    for rank, out in enumerate(threads(n, program, schedules="all_to_all=bruck")):
+        assert (out == np.arange(n)[:, None] * 100 + rank * 3 + np.arange(3)).all()

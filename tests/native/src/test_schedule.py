@@ -36,7 +36,7 @@ SCHEDULES = {
     "sum_scatter": ("direct", "ring"),
     "all_gather": ("direct", "bruck", "ring"),
     "broadcast": ("direct", "tree", "scatter-gather", "ring", "two-level"),
-    "all_to_all": ("direct", "ring"),
+    "all_to_all": ("direct", "bruck", "ring"),
     "gather": ("direct", "ring"),
     "scatter": ("direct", "ring"),
     "barrier": ("direct", "bruck", "ring"),
@@ -636,6 +636,7 @@ COSTS = {
     ("broadcast", "scatter-gather"): ("min(2, P - 1)", "2 * (P - 1) / P * S"),
     ("broadcast", "ring"): ("P - 1", "S"),
     ("all_to_all", "direct"): ("1", "(P - 1) / P * S"),
+    ("all_to_all", "bruck"): ("log2(P)", "log2(P) / 2 * S"),
     ("all_to_all", "ring"): ("P - 1", "(P - 1) / 2 * S"),
     ("gather", "direct"): ("1", "S / P"),
     ("scatter", "direct"): ("1", "(P - 1) / P * S"),
@@ -674,6 +675,16 @@ def test_rounds_at_doubling_distances_are_as_few_as_can_be(size: int) -> None:
     assert n_steps(make_plans("all_gather", size, 3, "bruck")) == rounds
     assert n_steps(make_plans("barrier", size, 0, "bruck")) == rounds
     assert n_steps(make_plans("broadcast", size, 3, "tree")) == size.bit_length() - 1
+
+
+@pytest.mark.parametrize("size", range(2, 17))
+def test_blocks_that_go_the_same_distance_go_together(size: int) -> None:
+    rounds = math.ceil(math.log2(size))
+    plans = make_plans("all_to_all", size, 3, "bruck")
+
+    for _, _, steps in plans:
+        assert [step["kind"] for step in steps].count("send") == rounds
+    assert n_steps(plans) <= rounds
 
 
 @pytest.mark.parametrize("size", [4, 8, 16])
