@@ -130,7 +130,10 @@ def run_processes(tmp_path: Path) -> Callable[..., list[str]]:
             ranks = [
                 subprocess.Popen(
                     [sys.executable, "-c", program],
-                    env=os.environ | environ | {"MLX_HOSTFILE": str(hosts), "MLX_RANK": str(rank)},
+                    env=os.environ
+                    | {"XDG_CACHE_HOME": str(tmp_path)}
+                    | environ
+                    | {"MLX_HOSTFILE": str(hosts), "MLX_RANK": str(rank)},
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,
