@@ -7,9 +7,12 @@
 // the result.
 #include <nanobind/nanobind.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -75,6 +78,40 @@ Dtype dtype_of(const mx::array& array) {
       return Dtype::kComplex64;
   }
   throw std::invalid_argument("[jobkit] this type of MLX array is unknown to the engine");
+}
+
+// The texts of the latest operations that failed. Of what a stream's thread throws MLX keeps the text alone,
+// and throws that as a std::runtime_error in whoever reads the result: by it the engine's are known there.
+class Failures {
+ public:
+  void note(const std::string& text) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (texts_.size() == kKept) texts_.pop_front();
+    texts_.push_back(text);
+  }
+
+  bool has(const std::string& text) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return std::find(texts_.begin(), texts_.end(), text) != texts_.end();
+  }
+
+ private:
+  static constexpr size_t kKept = 256;
+  std::mutex mutex_;
+  std::deque<std::string> texts_;
+};
+
+Failures failures;
+
+// Raises them in Python as BackendError. nanobind asks the translators of all modules of a domain, and so of
+// MLX's, in turn; what is thrown here goes to the next.
+void translate(const std::exception_ptr& thrown, void* backend_error) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const std::runtime_error& error) {
+    if (!failures.has(error.what())) throw;
+    PyErr_SetString(static_cast<PyObject*>(backend_error), error.what());
+  }
 }
 
 // One reference to a group of the engine, and the order in which MLX's streams may use it.
@@ -145,7 +182,9 @@ class Ticket {
     const int status = call(*channel_, error);
     --operations_running;
     finish();
-    if (status != 0) throw std::runtime_error(error);
+    if (status == 0) return;
+    failures.note(error);
+    throw std::runtime_error(error);
   }
 
  private:
@@ -386,6 +425,9 @@ struct Bridge {
 
 NB_MODULE(mlx_group, m) {
   nb::module_::import_("mlx.core");  // registers Group with nanobind
+  nb::object backend_error = nb::module_::import_("jobkit.errors").attr("BackendError");
+  // Never released: exceptions may be translated until the interpreter is gone.
+  nb::register_exception_translator(translate, backend_error.release().ptr());
   nb::class_<Bridge>(m, "Bridge")
       .def(nb::init<nb::capsule, nb::capsule>(), nb::arg("api"), nb::arg("group"))
       .def(

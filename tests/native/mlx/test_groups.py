@@ -370,11 +370,11 @@ def test_the_death_of_a_peer_reaches_whoever_reads_the_result(start_ranks: Any) 
     time.sleep(0.2)
     ranks.processes[1].kill()
     [(ok, kind, text)] = ranks.answers(on=[0], timeout_s=30)
-    assert (ok, kind) == (False, "RuntimeError")
+    assert (ok, kind) == (False, "BackendError")
     assert "rank 1" in text
     ranks.start(reduce, on=[0])
     [(ok, kind, text)] = ranks.answers(on=[0], timeout_s=30)
-    assert (ok, kind) == (False, "RuntimeError"), "the group stays broken, and says so at once"
+    assert (ok, kind) == (False, "BackendError"), "the group stays broken, and says so at once"
 
 
 def test_the_death_of_a_peer_ends_what_waits_on_several_streams(start_ranks: Any) -> None:
@@ -406,5 +406,5 @@ def test_a_timeout_names_who_did_not_come(start_ranks: Any) -> None:
 
     ranks = start_ranks(2)
     [first, _] = ranks.outcomes(reduce)
-    assert first.kind == "RuntimeError"
+    assert first.kind == "BackendError"
     assert "rank 1" in first.text
