@@ -98,4 +98,4 @@ def split(
     color: int | None, key: int = -1, *, group: Group | None = None, timeout: float | None = None
 ) -> Group | None:
     """Return the group of the ranks that gave the same `color`. Collective. See `Group.split`."""
-    return (group or backends.default()).split(color, key, timeout=timeout)
+    return (backends.chosen(group)).split(color, key, timeout=timeout)

@@ -26,7 +26,7 @@ def assert_same(tree: Any, *, group: Group | None = None, timeout: float | None 
     Raises:
         BackendError: It differs, on every rank: the message names the first leaf that does, and the ranks.
     """
-    group = group or backends.default()
+    group = backends.chosen(group)
     if group.core is None:
         return
     found = leaves(tree)
@@ -48,14 +48,16 @@ def assert_same(tree: Any, *, group: Group | None = None, timeout: float | None 
     )
 
 
-def check_structure(name: str, lines: Sequence[str], group: Group, timeout: float | None = None) -> None:
-    """Return if every rank gave the same lines: eight bytes travel per rank. Collective.
+def check_structure(
+    name: str, lines: Sequence[str], group: Group, timeout: float | None = None, arguments: str = ""
+) -> None:
+    """Return if every rank gave the same lines and arguments: eight bytes travel per rank. Collective.
 
     Raises:
         BackendError: They differ, on every rank: the message names the first line that does, and the ranks.
             `name` is the operation's.
     """
-    text = "\n".join(lines).encode()
+    text = "\n".join([arguments, *lines]).encode()
     hashes = collectives.all_gather(_number(text), group=group, timeout=timeout)
     if (hashes == hashes[0]).all():
         return
@@ -63,7 +65,8 @@ def check_structure(name: str, lines: Sequence[str], group: Group, timeout: floa
     ranks = _others(["\n".join(other) for other in texts])
     good = next(rank for rank in range(group.size()) if rank not in ranks)
     got, expected = _first_difference(texts[ranks[0]], texts[good])
-    wrong = f"the tree of {_named(ranks)} is another one"
+    what = "the tree" if texts[ranks[0]][0] == texts[good][0] else "the call"
+    wrong = f"{what} of {_named(ranks)} is another one"
     raise BackendError(complaint(name, wrong, got=got, expected=f"{expected!r} as on rank {good}"))
 
 
@@ -111,7 +114,7 @@ def _others(values: list[Any]) -> list[int]:
 
 
 def _first_difference(left: list[str], right: list[str]) -> tuple[str, str]:
-    pairs = zip([*left, "the end"], [*right, "the end"], strict=False)
+    pairs = zip([*left, "no more leaves"], [*right, "no more leaves"], strict=False)
     return next((a, b) for a, b in pairs if a != b)
 
 

@@ -6,6 +6,7 @@ import atexit
 import threading
 from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 from jobkit.errors import BackendError, complaint
 from jobkit.native import jaccl, mpi, nccl, ring
@@ -57,6 +58,21 @@ def default() -> Group:
 
         current = native.init()
     return current
+
+
+def chosen(group: Any) -> Group:
+    """Return what was given as `group=`, or `default()` for None.
+
+    Raises:
+        TypeError: It is no group of jobkit's.
+    """
+    if group is None:
+        return current or default()
+    if not isinstance(group, Group):
+        kind = f"{type(group).__module__}.{type(group).__qualname__}"
+        expected = "what init or split of jobkit.native returned, or None"
+        raise TypeError(complaint("group", "not a group of jobkit.native", got=kind, expected=expected))
+    return group
 
 
 def shutdown() -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from jobkit.errors import complaint
 from jobkit.native import arrays, backends
 from jobkit.native.arrays import Array, Operand, Target
-from jobkit.native.group import Group, peer, seconds
+from jobkit.native.group import Group, peer, real, seconds
 from jobkit.native.handles import issue, ready, started
 
 INT64 = arrays.DTYPES.index("int64")
@@ -47,11 +47,12 @@ def all_sum(
     bool: whether any is true. Integers wrap. float16 and bfloat16 are accumulated in float32, multiplied by
     `scale` there and rounded once. Integers take no `scale` (TypeError).
     """
-    group = group or backends.current or backends.default()
-    if wait and group.quick is not None:
+    group = backends.current if group is None else group
+    if wait and type(group) is Group:
         result = group.quick(ALL_SUM, x, out, timeout, 0, scale)
         if result is not NotImplemented:
             return result
+    group = backends.chosen(group)
     return _all_reduce("sum", x, group, timeout, out, wait, scale)
 
 
@@ -67,11 +68,12 @@ def all_max(
 
     bool: whether any is true. Complex: by the real part, then by the imaginary one.
     """
-    group = group or backends.current or backends.default()
-    if wait and group.quick is not None:
+    group = backends.current if group is None else group
+    if wait and type(group) is Group:
         result = group.quick(ALL_MAX, x, out, timeout, 0, 1.0)
         if result is not NotImplemented:
             return result
+    group = backends.chosen(group)
     return _all_reduce("max", x, group, timeout, out, wait)
 
 
@@ -87,11 +89,12 @@ def all_min(
 
     bool: whether all are true. Complex: by the real part, then by the imaginary one.
     """
-    group = group or backends.current or backends.default()
-    if wait and group.quick is not None:
+    group = backends.current if group is None else group
+    if wait and type(group) is Group:
         result = group.quick(ALL_MIN, x, out, timeout, 0, 1.0)
         if result is not NotImplemented:
             return result
+    group = backends.chosen(group)
     return _all_reduce("min", x, group, timeout, out, wait)
 
 
@@ -109,11 +112,12 @@ def all_gather(
     equal.
     """
     name = "all_gather"
-    group = group or backends.current or backends.default()
-    if wait and group.quick is not None:
+    group = backends.current if group is None else group
+    if wait and type(group) is Group:
         result = group.quick(ALL_GATHER, x, out, timeout, 0, 1.0)
         if result is not NotImplemented:
             return result
+    group = backends.chosen(group)
     if arrays.has_bridge(x):
         return bridge(name, x, group=group, timeout=timeout, out=out, wait=wait)
     source = arrays.operand(x)
@@ -150,13 +154,14 @@ def sum_scatter(
     these.
     """
     name = "sum_scatter"
-    group = group or backends.current or backends.default()
+    group = backends.current if group is None else group
     code = _op(name, op)
-    if wait and group.quick is not None:
+    if wait and type(group) is Group:
         result = group.quick(SUM_SCATTER + code, x, out, timeout, 0, scale)
         if result is not NotImplemented:
             return result
-    _check_scale(name, x, scale)
+    group = backends.chosen(group)
+    scale = _scale(name, x, scale)
     if arrays.has_bridge(x):
         options = {} if scale == 1.0 else {"scale": scale}
         return bridge(name, x, op, group=group, timeout=timeout, out=out, wait=wait, **options)
@@ -192,11 +197,12 @@ def broadcast(
 ) -> Any:
     """Return rank `root`'s `x`. On the other ranks `x` gives shape and element type only."""
     name = "broadcast"
-    group = group or backends.current or backends.default()
-    if wait and group.quick is not None:
+    group = backends.current if group is None else group
+    if wait and type(group) is Group:
         result = group.quick(BROADCAST, x, out, timeout, root, 1.0)
         if result is not NotImplemented:
             return result
+    group = backends.chosen(group)
     root = peer(group, "root", root)
     if arrays.has_bridge(x):
         return bridge(name, x, root, group=group, timeout=timeout, out=out, wait=wait)
@@ -234,11 +240,12 @@ def all_to_all(
     from rank r. The result has the shape of `x`.
     """
     name = "all_to_all"
-    group = group or backends.current or backends.default()
-    if wait and group.quick is not None:
+    group = backends.current if group is None else group
+    if wait and type(group) is Group:
         result = group.quick(ALL_TO_ALL, x, out, timeout, 0, 1.0)
         if result is not NotImplemented:
             return result
+    group = backends.chosen(group)
     if arrays.has_bridge(x):
         return bridge(name, x, group=group, timeout=timeout, out=out, wait=wait)
     source = arrays.operand(x)
@@ -274,11 +281,12 @@ def gather(
     Shapes are those of `all_gather`. `out` is for rank `root` only.
     """
     name = "gather"
-    group = group or backends.current or backends.default()
-    if wait and group.quick is not None:
+    group = backends.current if group is None else group
+    if wait and type(group) is Group:
         result = group.quick(GATHER, x, out, timeout, root, 1.0)
         if result is not NotImplemented:
             return result
+    group = backends.chosen(group)
     root = peer(group, "root", root)
     if arrays.has_bridge(x):
         return bridge(name, x, root, group=group, timeout=timeout, out=out, wait=wait)
@@ -320,7 +328,7 @@ def scatter(
     rank raises ValueError.
     """
     name = "scatter"
-    group = group or backends.current or backends.default()
+    group = backends.chosen(group)
     root = peer(group, "root", root)
     if arrays.has_bridge(x):
         return bridge(name, x, root, group=group, timeout=timeout, out=out, wait=wait)
@@ -340,7 +348,7 @@ def scatter(
 
 def barrier(*, group: Group | None = None, timeout: float | None = None, wait: bool = True) -> Any:
     """Return when every rank of the group has called it; with `wait` off at once, a handle on that."""
-    group = group or backends.current or backends.default()
+    group = backends.chosen(group)
     if group.core is None:
         return ready("barrier", None, wait)
     return issue("barrier", group, timeout, wait, lambda: None, group.core.barrier)
@@ -356,7 +364,7 @@ def _all_reduce(
     scale: float = 1.0,
 ) -> Any:
     name = f"all_{op}"
-    _check_scale(name, x, scale)
+    scale = _scale(name, x, scale)
     if arrays.has_bridge(x):
         options = {} if scale == 1.0 else {"scale": scale}
         return bridge(name, x, group=group, timeout=timeout, out=out, wait=wait, **options)
@@ -426,13 +434,15 @@ def _scaled(data: Array, scale: float) -> Array:
     return data if scale == 1.0 else (data * scale).astype(data.dtype)
 
 
-def _check_scale(name: str, x: Any, scale: float) -> None:
-    if scale != 1.0 and not arrays.is_floating(arrays.type_name(x)):
+def _scale(name: str, x: Any, scale: Any) -> float:
+    number = real(f"{name}: scale", scale, "a real number")
+    if number != 1.0 and not arrays.is_floating(arrays.type_name(x)):
         raise TypeError(complaint(f"{name}: scale", "integers are not scaled", got=scale, expected="1"))
+    return number
 
 
 def _op(name: str, op: str) -> int:
-    if op not in OPS:
+    if not isinstance(op, str) or op not in OPS:
         raise ValueError(complaint(f"{name}: op", "unknown", got=op, expected=f"one of {', '.join(OPS)}"))
     return OPS[op]
 

@@ -26,6 +26,10 @@ def _no_turns() -> AbstractContextManager[Any]:
     return _NOBODY_WAITS
 
 
+def _no_quick_way(*_: Any) -> Any:
+    return NotImplemented
+
+
 class Group:
     """Ranks that communicate, as `init` and `split` return them.
 
@@ -36,8 +40,8 @@ class Group:
         backend: The name of the backend that formed it, "none" for a group of one.
         core: The engine's group, None in a group of one.
         is_authenticated: Whether its members proved that they belong to the job.
-        quick: The engine's quick way for plain NumPy arrays, which answers NotImplemented to all else; None
-            where operations have to take the long way.
+        quick: The engine's quick way for plain NumPy arrays, which answers NotImplemented to all else, and to
+            everything where operations have to take the long way.
         quick_message: The same for messages.
     """
 
@@ -93,17 +97,18 @@ class Group:
 
         Raises:
             ValueError: `color` or `key` is out of range.
+            TypeError: One of them is not an integer.
             BackendError: A rank failed or did not come.
         """
-        if color is not None and not 0 <= operator.index(color) <= LARGEST:
+        if color is not None:
             expected = f"an integer from 0 to {LARGEST}, or None"
-            raise ValueError(complaint("split", "not a color", got=color, expected=expected))
-        if operator.index(key) > LARGEST:
-            raise ValueError(complaint("split", "not a key", got=key, expected=f"at most {LARGEST}"))
+            color = integer("split", "not a color", color, expected, 0, LARGEST)
+        expected = f"an integer up to {LARGEST}"
+        key = max(integer("split", "not a key", key, expected, None, LARGEST), -1)
         if self.core is None:
             return None if color is None else self
         with self.turn():
-            part = self.core.split(color, max(operator.index(key), -1), seconds(timeout))
+            part = self.core.split(color, key, seconds(timeout))
         if part is None:
             return None
         if part.size == 1:
@@ -153,9 +158,9 @@ class Group:
         self._find_quick_way()
 
     def _find_quick_way(self) -> None:
-        is_plain = self.core is not None and self._turn is _no_turns and self._batch is None
-        self.quick = self.core.quick if is_plain and self.core is not None else None
-        self.quick_message = self.core.quick_message if is_plain and self.core is not None else None
+        core = self.core if self._turn is _no_turns and self._batch is None else None
+        self.quick: Callable[..., Any] = _no_quick_way if core is None else core.quick
+        self.quick_message: Callable[..., Any] = _no_quick_way if core is None else core.quick_message
 
     def shrink(self, *, timeout: float | None = None) -> Group:
         """Return the group of the ranks that are still there, after a failure. Collective: each of them.
@@ -219,10 +224,25 @@ def peer(group: Group, name: str, rank: int) -> int:
 
     Raises:
         ValueError: The group has no such rank.
+        TypeError: It is not an integer.
     """
-    number = operator.index(rank)
-    if not 0 <= number < group.size():
-        raise ValueError(complaint(name, "no such rank", got=rank, expected=f"0 to {group.size() - 1}"))
+    last = group.size() - 1
+    return integer(name, "no such rank", rank, f"0 to {last}", 0, last)
+
+
+def integer(where: str, wrong: str, given: Any, expected: str, low: int | None, high: int) -> int:
+    """Return an argument that is an integer.
+
+    Raises:
+        ValueError: It is below `low` or above `high`: `wrong`, and `expected` otherwise.
+        TypeError: It is not an integer.
+    """
+    try:
+        number = operator.index(given)
+    except TypeError:
+        raise TypeError(complaint(where, "not an integer", got=shown(given), expected=expected)) from None
+    if number > high or (low is not None and number < low):
+        raise ValueError(complaint(where, wrong, got=given, expected=expected))
     return number
 
 
@@ -231,9 +251,33 @@ def seconds(timeout: float | None) -> float:
 
     Raises:
         ValueError: It is not a positive number of seconds.
+        TypeError: It is not a number.
     """
     if timeout is None:
         return -1.0
-    if not 0 < timeout < float("inf"):
-        raise ValueError(complaint("timeout", "not a time", got=timeout, expected="seconds above 0, or None"))
-    return float(timeout)
+    expected = "seconds above 0, or None"
+    number = real("timeout", timeout, expected)
+    if not 0 < number < float("inf"):
+        raise ValueError(complaint("timeout", "not a time", got=timeout, expected=expected))
+    return number
+
+
+def real(where: str, given: Any, expected: str) -> float:
+    """Return an argument that is a real number, of any library; `expected` is for errors.
+
+    Raises:
+        TypeError: It is not.
+    """
+    try:
+        if isinstance(
+            given, str | bytes | bytearray | complex
+        ):  # which float takes, or refuses in its own way
+            raise TypeError
+        return float(given)
+    except (TypeError, ValueError):
+        raise TypeError(complaint(where, "not a number", got=shown(given), expected=expected)) from None
+
+
+def shown(given: Any) -> Any:
+    """Return what an error shows of an argument of the wrong type: it, or its type where it may be large."""
+    return given if isinstance(given, str | int | float | complex) else type(given).__name__

@@ -91,7 +91,7 @@ def issue(
     """
     limit = seconds(timeout)
     with group.turn():
-        pending = call(*arguments, timeout_s=limit, wait=wait, **options)
+        pending = call(*arguments, timeout_s=limit, wait=bool(wait), **options)
     return finish() if wait else Handle(name, pending, finish)
 
 

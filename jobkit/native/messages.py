@@ -8,16 +8,16 @@ whose `wait()` returns the result.
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 from jobkit.errors import complaint
 from jobkit.native import arrays, backends
 from jobkit.native.arrays import Operand
 from jobkit.native.collectives import bridge
-from jobkit.native.group import Group, connected, peer
+from jobkit.native.group import LARGEST, Group, connected, integer, peer
 from jobkit.native.handles import issue
 
+LARGEST_SIZE = 2**63 - 1
 SEND, RECV, SENDRECV = 13, 14, 15  # the codes of src/call.h, for the quick way
 
 
@@ -34,11 +34,12 @@ def send(
 
     Returns when `x` may be changed again, which can be before `dst` has it.
     """
-    group = group or backends.current or backends.default()
-    if wait and group.quick_message is not None:
+    group = backends.current if group is None else group
+    if wait and type(group) is Group:
         result = group.quick_message(SEND, x, dst, dst, tag, timeout)
         if result is not NotImplemented:
             return result
+    group = backends.chosen(group)
     dst, tag = _other("dst", dst, group), _tag(tag)
     core = connected(group)
     if arrays.has_bridge(x):
@@ -72,7 +73,7 @@ def recv(
         timeout: Seconds.
         wait: Whether to return the result, and not a handle on it.
     """
-    group = group or backends.current or backends.default()
+    group = backends.chosen(group)
     src, tag = _other("src", src, group), _tag(tag)
     shape = _shape(shape)
     if arrays.is_mlx(dtype) or arrays.is_mlx(like):
@@ -91,11 +92,12 @@ def recv_like(
     wait: bool = True,
 ) -> Any:
     """Return an array that rank `src` sent, of kind, shape and type of `x`, whose values do not matter."""
-    group = group or backends.current or backends.default()
-    if wait and group.quick_message is not None:
+    group = backends.current if group is None else group
+    if wait and type(group) is Group:
         result = group.quick_message(RECV, x, src, src, tag, timeout)
         if result is not NotImplemented:
             return result
+    group = backends.chosen(group)
     src, tag = _other("src", src, group), _tag(tag)
     if arrays.has_bridge(x):
         connected(group)
@@ -126,11 +128,12 @@ def sendrecv(
         timeout: Seconds.
         wait: Whether to return the result, and not a handle on it.
     """
-    group = group or backends.current or backends.default()
-    if wait and like is None and group.quick_message is not None:
+    group = backends.current if group is None else group
+    if wait and like is None and type(group) is Group:
         received = group.quick_message(SENDRECV, x, dst, src, tag, timeout)
         if received is not NotImplemented:
             return received
+    group = backends.chosen(group)
     dst, src, tag = _other("dst", dst, group), _other("src", src, group), _tag(tag)
     core = connected(group)
     like = x if like is None else like
@@ -183,15 +186,9 @@ def _other(name: str, rank: int, group: Group) -> int:
 
 
 def _tag(tag: int) -> int:
-    number = operator.index(tag)
-    if not 0 <= number < 2**31:
-        raise ValueError(complaint("tag", "not a tag", got=tag, expected="0 to 2147483647"))
-    return number
+    return integer("tag", "not a tag", tag, "0 to 2147483647", 0, LARGEST)
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
-    sizes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
-    numbers = tuple(operator.index(n) for n in sizes)
-    if any(n < 0 for n in numbers):
-        raise ValueError(complaint("shape", "negative", got=shape, expected="sizes >= 0"))
-    return numbers
+    sizes = shape if isinstance(shape, tuple | list) else (shape,)
+    return tuple(integer("shape", "not a size", n, "sizes >= 0", 0, LARGEST_SIZE) for n in sizes)

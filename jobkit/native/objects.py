@@ -20,7 +20,7 @@ def broadcast_object(
         ValueError: There is no rank `root`.
         BackendError: The group is not authenticated (unpickling runs what a stranger sent), or a rank failed.
     """
-    group = group or backends.default()
+    group = backends.chosen(group)
     root = peer(group, "root", root)
     _check_is_authenticated("broadcast_object", group)
     if group.core is None:
@@ -36,7 +36,7 @@ def all_gather_object(obj: Any, *, group: Group | None = None, timeout: float | 
     Raises:
         BackendError: The group is not authenticated (unpickling runs what a stranger sent), or a rank failed.
     """
-    group = group or backends.default()
+    group = backends.chosen(group)
     _check_is_authenticated("all_gather_object", group)
     if group.core is None:
         return [obj]

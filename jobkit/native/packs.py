@@ -12,7 +12,7 @@ import numpy as np
 
 from jobkit.errors import complaint
 from jobkit.native import agree, arrays, backends, collectives, outputs
-from jobkit.native.group import Group, peer
+from jobkit.native.group import Group, peer, real
 from jobkit.native.tree import Leaf, leaves, rebuild
 
 PACK_BYTES = 32 * 2**20
@@ -45,26 +45,28 @@ def average_gradients(
         timeout: Seconds for each operation.
 
     Raises:
-        TypeError: A leaf is not an array, or of integers; the message names it.
+        TypeError: A leaf is not an array, or of integers, or cannot travel as `communication_type`; the
+            message names it.
         BackendError: The structures differ between ranks, or a rank failed.
 
     Source: the behaviour and defaults are those of mlx.nn.average_gradients.
     """
-    group = group or backends.default()
+    group = backends.chosen(group)
     found = leaves(gradients)
     travel = None if communication_type is None else _type_name(communication_type)
     types = [_averaged_type(leaf, travel) for leaf in found]
+    limit = real("all_reduce_size", all_reduce_size, "bytes")
     if group.core is None:
         return gradients
-    lines = [f"{line} as {name}" for line, name in zip(agree.describe(found), types, strict=True)]
-    agree.check_structure("average_gradients", [*lines, f"packs of {all_reduce_size} bytes"], group, timeout)
+    arguments = f"all_reduce_size={limit:.0f}, communication_type={travel}"
+    agree.check_structure("average_gradients", agree.describe(found), group, timeout, arguments)
     scale = 1.0 / group.size()
 
     def operation(flat: Any, wait: bool) -> Any:
         out = None if arrays.is_mlx(flat) else flat
         return collectives.all_sum(flat, group=group, timeout=timeout, scale=scale, out=out, wait=wait)
 
-    return rebuild(gradients, _moved(found, types, all_reduce_size, operation))
+    return rebuild(gradients, _moved(found, types, limit, operation))
 
 
 def broadcast_tree(
@@ -79,13 +81,13 @@ def broadcast_tree(
         TypeError: A leaf is not an array; the message names it.
         BackendError: The structures differ between ranks, or a rank failed.
     """
-    group = group or backends.default()
+    group = backends.chosen(group)
     root = peer(group, "root", root)
     found = leaves(params)
     types = [agree.type_name(leaf) for leaf in found]
     if group.core is None:
         return params
-    agree.check_structure("broadcast_tree", [*agree.describe(found), f"root {root}"], group, timeout)
+    agree.check_structure("broadcast_tree", agree.describe(found), group, timeout, f"root={root}")
 
     def operation(flat: Any, wait: bool) -> Any:
         out = None if arrays.is_mlx(flat) else flat
@@ -94,7 +96,7 @@ def broadcast_tree(
     return rebuild(params, _moved(found, types, PACK_BYTES, operation))
 
 
-def plan(keys: Sequence[Any], sizes: Sequence[int], limit: int) -> list[list[int]]:
+def plan(keys: Sequence[Any], sizes: Sequence[int], limit: float) -> list[list[int]]:
     """Return the packs as lists of indices: equal keys together, in order, each full at `limit` bytes.
 
     >>> plan(["f", "f", "h", "f"], [40, 40, 20, 40], 80)
@@ -112,7 +114,7 @@ def plan(keys: Sequence[Any], sizes: Sequence[int], limit: int) -> list[list[int
     return packs
 
 
-def _moved(found: list[Leaf], types: list[str], limit: int, operation: Operation) -> list[Any]:
+def _moved(found: list[Leaf], types: list[str], limit: float, operation: Operation) -> list[Any]:
     """Return the leaves after `operation`, each in its own kind and type."""
     keys = [(arrays.is_mlx(leaf.value), name) for leaf, name in zip(found, types, strict=True)]
     sizes = [_n_bytes(leaf, name) for leaf, name in zip(found, types, strict=True)]
@@ -175,11 +177,12 @@ def _averaged_type(leaf: Leaf, travel: str | None) -> str:
         raise TypeError(
             complaint(where, "integers have no mean of their type", got=name, expected="a floating type")
         )
-    if travel is not None and name == "complex64" and travel != name:
-        where = f"average_gradients: {leaf.path or 'the tree'}"
-        raise TypeError(
-            complaint(where, f"complex numbers cannot travel as {travel}", got=name, expected=name)
+    if travel is not None and (name == "complex64") != (travel == "complex64"):
+        where, kind = (
+            f"average_gradients: {leaf.path or 'the tree'}",
+            "complex" if name == "complex64" else "real",
         )
+        raise TypeError(complaint(where, f"{kind} numbers cannot travel as {travel}", got=name))
     return travel or name
 
 

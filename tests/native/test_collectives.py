@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -274,6 +275,68 @@ def test_wrong_arguments_are_refused_before_anything_is_sent(run_ranks: Run) -> 
         return dist.all_sum(1, group=group).item()
 
     assert run_ranks(2, program) == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "options", "text"),
+    [
+        ("all_sum", (None,), {}, "array: not an array, got 'builtins.NoneType', expected an array of NumPy"),
+        (
+            "all_sum",
+            (np.ones(2),),
+            {"scale": "2"},
+            "all_sum: scale: not a number, got '2', expected a real number",
+        ),
+        ("all_sum", (np.ones(2),), {"scale": 1j}, "all_sum: scale: not a number, got 1j"),
+        ("sum_scatter", (np.ones(2),), {"scale": None}, "sum_scatter: scale: not a number, got 'NoneType'"),
+        (
+            "all_max",
+            (np.ones(2),),
+            {"timeout": "5"},
+            "timeout: not a number, got '5', expected seconds above 0",
+        ),
+        ("barrier", (), {"timeout": [5]}, "timeout: not a number, got 'list', expected seconds above 0"),
+        ("broadcast", (np.ones(2), None), {}, "root: not an integer, got 'NoneType', expected 0 to 1"),
+        ("gather", (np.ones(2), 1.0), {}, "root: not an integer, got 1.0, expected 0 to 1"),
+        ("scatter", (np.ones(2), "0"), {}, "root: not an integer, got '0', expected 0 to 1"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(
+    run_ranks: Run, name: str, arguments: tuple[Any, ...], options: dict[str, Any], text: str
+) -> None:
+    def program(group: Group) -> None:
+        for wait in (True, False):
+            more = {} if wait else {"wait": wait}
+            with pytest.raises(TypeError, match=f"^{re.escape(text)}"):
+                getattr(dist, name)(*arguments, group=group, **options, **more)
+
+    run_ranks(2, program)
+
+
+@pytest.mark.parametrize("wrong", [0, "x", [], 1.5])
+def test_what_is_no_group_is_never_taken_for_the_default_one(wrong: Any) -> None:
+    x = np.ones(2)
+    for call in (
+        lambda: dist.all_sum(x, group=wrong),
+        lambda: dist.broadcast(x, 0, group=wrong),
+        lambda: dist.barrier(group=wrong),
+        lambda: dist.send(x, 0, group=wrong),
+        lambda: dist.recv(2, "float64", 0, group=wrong),
+        lambda: dist.split(0, group=wrong),
+        lambda: dist.average_gradients([x], wrong),
+        lambda: dist.assert_same([x], group=wrong),
+        lambda: dist.all_gather_object(1, group=wrong),
+    ):
+        with pytest.raises(TypeError, match=rf"^group: not a group .*got 'builtins\.{type(wrong).__name__}'"):
+            call()
+
+
+def test_wait_and_scale_may_be_of_any_type_that_means_them(run_ranks: Run) -> None:
+    def program(group: Group) -> Any:
+        later = dist.all_sum(np.ones(1), group=group, wait=0)  # type: ignore[arg-type]
+        return later.wait().item(), dist.all_sum(np.ones(1), group=group, scale=np.float32(0.5)).item()
+
+    assert run_ranks(2, program) == [(2, 1)] * 2
 
 
 def test_a_scatter_that_cannot_be_divided_is_an_error_on_every_rank(run_ranks: Run) -> None:

@@ -35,6 +35,17 @@ def test_a_time_is_a_positive_number_of_seconds() -> None:
     for wrong in (0, -1, float("inf"), float("nan")):
         with pytest.raises(ValueError, match="timeout: not a time"):
             seconds(wrong)
+    for other in ("5", 1j, [], {}):
+        with pytest.raises(TypeError, match="timeout: not a number"):
+            seconds(other)  # type: ignore[arg-type]
+
+
+def test_a_color_and_a_key_are_integers() -> None:
+    group = Group(None)
+    with pytest.raises(TypeError, match=r"split: not an integer, got '1', expected an integer from 0"):
+        group.split("1")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"split: not an integer, got 0\.5, expected an integer up to"):
+        group.split(0, 0.5)  # type: ignore[arg-type]
 
 
 @needs_engine

@@ -116,13 +116,23 @@ def test_wrong_arguments_are_refused_before_anything_is_sent(run_ranks: Run) -> 
             (ValueError, "src: this rank itself", lambda: dist.recv(2, "float64", rank, group=group)),
             (ValueError, "src: no such rank", lambda: dist.recv_like(x, 5, group=group)),
             (ValueError, "tag: not a tag, got -1", lambda: dist.send(x, other, -1, group=group)),
-            (ValueError, "shape: negative", lambda: dist.recv((2, -1), "float64", other, group=group)),
+            (
+                ValueError,
+                "shape: not a size, got -1, expected sizes >= 0",
+                lambda: dist.recv((2, -1), "float64", other, group=group),
+            ),
             (ValueError, "timeout: not a time", lambda: dist.send(x, other, group=group, timeout=-1)),
             (TypeError, "dtype: unknown", lambda: dist.recv(2, "float31", other, group=group)),
             (TypeError, "dtype: not given", lambda: dist.recv(2, None, other, group=group, timeout=1)),
             (TypeError, "dtype: not supported", lambda: dist.recv(2, np.complex128, other, group=group)),
             (TypeError, "not an array", lambda: dist.send("text", other, group=group)),
-            (TypeError, "integer", lambda: dist.send(x, 1.0, group=group)),  # type: ignore[arg-type]
+            (TypeError, "dst: not an integer, got 1.0", lambda: dist.send(x, 1.0, group=group)),  # type: ignore[arg-type]
+            (TypeError, "tag: not an integer, got 'N", lambda: dist.send(x, other, None, group=group)),  # type: ignore[arg-type]
+            (
+                TypeError,
+                "shape: not an integer, got 2.5",
+                lambda: dist.recv(2.5, "float64", other, group=group),
+            ),
             (
                 ValueError,
                 "sendrecv: like: another type",

@@ -182,9 +182,16 @@ def test_a_communication_type_must_be_floating(kind: str) -> None:
         dist.average_gradients({"a": np.ones(2)}, communication_type=kind)
 
 
-def test_complex_leaves_cannot_travel_as_real_numbers() -> None:
+def test_complex_leaves_cannot_travel_as_real_numbers_nor_the_other_way_round() -> None:
     with pytest.raises(TypeError, match="a: complex numbers cannot travel as float32"):
         dist.average_gradients({"a": np.ones(2, np.complex64)}, communication_type=np.float32)
+    with pytest.raises(TypeError, match="a: real numbers cannot travel as complex64"):
+        dist.average_gradients({"a": np.ones(2)}, communication_type=np.complex64)
+
+
+def test_the_size_of_a_pack_is_a_number_of_bytes() -> None:
+    with pytest.raises(TypeError, match=r"all_reduce_size: not a number, got 'x', expected bytes"):
+        dist.average_gradients({"a": np.ones(2)}, all_reduce_size="x")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -193,9 +200,13 @@ def test_complex_leaves_cannot_travel_as_real_numbers() -> None:
         ({"a": np.ones(2), "b": np.ones(3)}, "b float64 (3,)"),
         ({"b": np.ones(2), "a": np.ones(2)}, "b float64 (2,)"),
         ({"a": np.ones(2, np.float32), "b": np.ones(2)}, "a float32 (2,)"),
-        ({"a": np.ones(2)}, "the end"),
+        ({"a": np.ones(2)}, "got 'no more leaves', expected 'b float64 (2,)' as on rank 0"),
+        (
+            {"a": np.ones(2), "b": np.ones(2), "c": np.ones(1)},
+            "got 'c float64 (1,)', expected 'no more leaves'",
+        ),
     ],
-    ids=["shape", "order", "type", "missing"],
+    ids=["shape", "order", "type", "missing", "more"],
 )
 def test_trees_that_differ_are_an_error_on_every_rank(run_ranks: Run, theirs: Any, names: str) -> None:
     ours = {"a": np.ones(2), "b": np.ones(2)}
@@ -208,13 +219,17 @@ def test_trees_that_differ_are_an_error_on_every_rank(run_ranks: Run, theirs: An
 
     texts = run_ranks(3, program)
     assert len(set(texts)) == 1
-    assert names in texts[0] or "packs of" in texts[0]
+    assert names in texts[0]
 
 
-def test_pack_sizes_that_differ_are_an_error(run_ranks: Run) -> None:
+@pytest.mark.parametrize(
+    ("name", "values"), [("all_reduce_size", (0, 1)), ("communication_type", (None, "float32"))]
+)
+def test_arguments_that_differ_are_an_error(run_ranks: Run, name: str, values: tuple[Any, Any]) -> None:
     def program(group: Group) -> None:
-        with pytest.raises(BackendError, match="packs of"):
-            dist.average_gradients([np.ones(2)], group, all_reduce_size=group.rank())
+        expected = rf"the call of rank 1 is another one, got '.*{name}={values[1]}.*{name}={values[0]}"
+        with pytest.raises(BackendError, match=expected):
+            dist.average_gradients([np.ones(2)], group, **{name: values[group.rank()]})
 
     run_ranks(2, program)
 

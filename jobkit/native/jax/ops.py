@@ -42,7 +42,7 @@ def all_min(x: Any, *, group: Group | None = None, timeout: float | None = None)
 
 def all_gather(x: Any, *, group: Group | None = None, timeout: float | None = None) -> jax.Array:
     """Return the arrays of all ranks along axis 0. Its gradient is the part of this rank."""
-    group = group or backends.default()
+    group = backends.chosen(group)
     n, rank = group.size(), group.rank()
     shape, joined = jnp.shape(x), _joined(jnp.shape(x), n)
     rule = None if n == 1 else lambda gradient: gradient.reshape(n, *shape)[rank]
@@ -53,7 +53,7 @@ def sum_scatter(
     x: Any, op: str = "sum", *, group: Group | None = None, timeout: float | None = None, scale: float = 1.0
 ) -> jax.Array:
     """Return this rank's part of the reduction. It has no gradient."""
-    group = group or backends.default()
+    group = backends.chosen(group)
     shape = _part("sum_scatter", jnp.shape(x), group.size())
     options = {"op": op, "group": group, "timeout": timeout, "scale": scale}
     return _operation("sum_scatter", x, shape, None, options)
@@ -61,14 +61,14 @@ def sum_scatter(
 
 def broadcast(x: Any, root: int, *, group: Group | None = None, timeout: float | None = None) -> jax.Array:
     """Return rank `root`'s `x`. It has no gradient."""
-    group = group or backends.default()
+    group = backends.chosen(group)
     options = {"root": peer(group, "root", root), "group": group, "timeout": timeout}
     return _operation("broadcast", x, jnp.shape(x), None, options)
 
 
 def all_to_all(x: Any, *, group: Group | None = None, timeout: float | None = None) -> jax.Array:
     """Return what every rank has for this one. Gradients go back the way the blocks came."""
-    group = group or backends.default()
+    group = backends.chosen(group)
     _part("all_to_all", jnp.shape(x), group.size())
 
     def rule(gradient: jax.Array) -> jax.Array:
@@ -81,7 +81,7 @@ def _reduction(
     name: str, x: Any, group: Group | None, timeout: float | None, scale: dict[str, float]
 ) -> jax.Array:
     """Return the result of an operation that treats every element alike: a batch is one more axis to it."""
-    options = {"group": group or backends.default(), "timeout": timeout, **scale}
+    options = {"group": backends.chosen(group), "timeout": timeout, **scale}
 
     @jax.custom_batching.custom_vmap
     def run(x: Any) -> Any:
