@@ -35,6 +35,7 @@ class Contender:
         is_default: Whether its settings are those that it comes with, the system's congestion control too.
         size: How many ranks it has, whatever the number asked for; 0 for that.
         is_limit: Whether it is the machine's limit and no library.
+        needs_processors: Whether it takes part only where each rank has a processor.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Contender:
     is_default: bool = False
     size: int = 0
     is_limit: bool = False
+    needs_processors: bool = False
 
 
 def ours(transport: str) -> Contender:
@@ -114,4 +116,6 @@ def _mpi(python: str, transport: str) -> list[Contender]:
     plain = Contender(family, "mpi", python, {}, launcher, family, transport == TCP)
     if family == mpiexec.OPEN_MPI:
         return [plain]
-    return [plain, replace(plain, name=family + _SERIALIZED, environ={_THREAD_LEVEL: "serialized"})]
+    environ = {_THREAD_LEVEL: "serialized"}
+    # Its ranks wait without giving way: on two processors four of them take 3 s for 2 MiB.
+    return [plain, replace(plain, name=family + _SERIALIZED, environ=environ, needs_processors=True)]

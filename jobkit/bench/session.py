@@ -19,6 +19,11 @@ _SMALL = 8  # bytes: where the overhead is of weight
 Say = Callable[[str], None]
 
 
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Session:
     """One run of `jobkit bench`.
 
@@ -88,6 +93,9 @@ class Session:
                 untouched = stack.enter_context(places(SYSTEM, two=chosen.namespaces))
             came = []
             for one in everybody:
+                if one.needs_processors and size > processors():
+                    self._say(f"{one.name}: does not take part: {size} ranks on {processors()} processors")
+                    continue
                 came += self._came(stack, one, size, untouched if one.is_default else where)
             limits = self._came(stack, contenders.limit(chosen.transport), size, where)
             yield came, next(iter(limits), None)
