@@ -20,9 +20,12 @@ class _Collective(torch.autograd.Function):
     """An operation on the values of `x`, and the rule for its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, run: Rule, rule: Rule) -> torch.Tensor:
-        ctx.rule = rule
+    def forward(x: torch.Tensor, run: Rule, _: Rule) -> torch.Tensor:
         return run(x.detach())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG004 PyTorch's names
+        ctx.rule = inputs[2]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:

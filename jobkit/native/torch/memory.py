@@ -78,6 +78,9 @@ def element_type(dtype: torch.dtype) -> str:
 
 def check(x: torch.Tensor) -> None:
     """Raise TypeError unless a tensor is memory of this process, with a place for each element."""
+    if torch._C._functorch.is_functorch_wrapped_tensor(x):
+        hint = "call it outside of the function that is transformed"
+        _refuse("it stands for others inside a transformation of torch.func", x, "a tensor of its own", hint)
     if x.layout is not torch.strided:
         _refuse(f"of layout {x.layout}", x, "a dense tensor", "x.to_dense()")
     if x.is_nested:

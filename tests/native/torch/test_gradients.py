@@ -100,3 +100,13 @@ def test_nothing_is_recorded_where_gradients_are_off(run_ranks: Any) -> None:
         return y.requires_grad, y.tolist()
 
     assert run_ranks(2, program) == [(False, [2, 2])] * 2
+
+
+def test_torch_func_differentiates_operations(run_ranks: Any) -> None:
+    def program(group: Any) -> Any:
+        def loss(x: torch.Tensor) -> Any:
+            return (dist.all_gather(dist.all_sum(x * x, group=group), group=group) * torch.arange(4.0)).sum()
+
+        return torch.func.grad(loss)(torch.ones(2)).tolist()
+
+    assert run_ranks(2, program) == [[0, 2], [4, 6]]

@@ -162,6 +162,11 @@ def test_what_is_not_served_is_refused_with_the_remedy(make: Callable[[], Any], 
     assert remedy in str(caught.value)
 
 
+def test_what_stands_for_other_tensors_is_refused_with_the_remedy() -> None:
+    with pytest.raises(TypeError, match=r"torch\.func.*\n\nhint: call it outside of the function"):
+        torch.vmap(round_trip)(torch.ones(3))
+
+
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 def test_a_quantized_tensor_is_refused_with_the_remedy() -> None:
     with pytest.raises(TypeError, match=r"x\.dequantize"):
