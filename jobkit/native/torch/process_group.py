@@ -18,7 +18,7 @@ import torch.distributed as distributed
 
 from jobkit import native
 from jobkit.errors import complaint
-from jobkit.native import arrays, collectives, ring
+from jobkit.native import arrays, backends, collectives, ring
 from jobkit.native.arrays import Array
 from jobkit.native.group import Group, connected
 from jobkit.native.torch import flat, reductions
@@ -51,6 +51,8 @@ def _group(options: Any, environ: Mapping[str, str]) -> Group:
         if isinstance(whole, ProcessGroup):
             return whole.among(list(options.global_ranks_in_group), options.group_id)
     if _is_placed(rank, size, environ):
+        if backends.current is not None and backends.current.failure() is not None:
+            native.shutdown()  # every rank knows that it has failed, and comes here for a new one
         part = native.init(backend="ring").split(0)
         assert part is not None
         return part

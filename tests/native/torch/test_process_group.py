@@ -466,6 +466,28 @@ def test_what_users_call_works_and_a_group_may_be_made_anew(
     assert run(tmp_path, launcher(n), text).count("well") == n
 
 
+def test_after_a_failure_a_group_may_be_made_anew(tmp_path: Path) -> None:
+    text = """
+        import datetime, torch, torch.distributed as dist
+        import jobkit.native.torch
+
+        dist.init_process_group("jobkit", timeout=datetime.timedelta(seconds=60))
+        r = dist.get_rank()
+        try:
+            dist.all_reduce(torch.ones(2 + r))
+            raise SystemExit("the sizes differ")
+        except RuntimeError as error:
+            assert "calls differ" in str(error), error
+        dist.destroy_process_group()
+        dist.init_process_group("jobkit")
+        x = torch.ones(2)
+        dist.all_reduce(x)
+        print("sum", x.tolist())
+        dist.destroy_process_group()
+    """
+    assert run(tmp_path, jobkit(2), text).count("sum [2.0, 2.0]") == 2
+
+
 def test_a_backward_pass_names_the_rank_that_died(tmp_path: Path) -> None:
     text = """
         import os, sys, torch, torch.distributed as dist
