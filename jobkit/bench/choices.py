@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -45,9 +46,11 @@ def words(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     """Return the words of a list with commas, each once.
 
     Raises:
-        SpecError: One is not known.
+        SpecError: One is not known, or there is none.
     """
     found = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not found:
+        raise SpecError(complaint(option, "empty", got=text, expected=f"one of {', '.join(known)}"))
     for word in found:
         one_of(option, word, known)
     return found
@@ -89,6 +92,19 @@ def positive(option: str, value: float) -> float:
     return value
 
 
+def _check_idle(value: float) -> None:
+    if not 0 <= value < 1e6:
+        raise SpecError(complaint("--idle", "not a time", got=value, expected="seconds, 0 or more"))
+
+
+def _interpreters(text: str) -> tuple[str, ...]:
+    found = tuple(word.strip() for word in text.split(",") if word.strip())
+    for word in found:
+        if shutil.which(word) is None:
+            raise SpecError(complaint("--mpi-python", "no such program", got=word, expected="an interpreter"))
+    return found
+
+
 def choices(args: object) -> Choices:
     """Return what the parsed arguments ask for.
 
@@ -101,6 +117,7 @@ def choices(args: object) -> Choices:
     if namespaces and transport != TCP:
         hint = "between two networks there is no shared memory: --transport tcp"
         raise SpecError(complaint("--namespaces", "not for shared memory", hint=hint))
+    _check_idle(get("idle") or 0.0)
     effort = Effort(
         int(positive("--rounds", get("rounds") or 0)),
         positive("--seconds", get("seconds") or 0),
@@ -113,7 +130,7 @@ def choices(args: object) -> Choices:
         sizes=units.sizes(str(get("sizes"))),
         ranks=ranks(str(get("ranks"))),
         against=tuple(word for word in str(get("against")).split(",") if word),
-        mpi_pythons=tuple(word for word in str(get("mpi_python")).split(",") if word),
+        mpi_pythons=_interpreters(str(get("mpi_python"))),
         defaults=bool(get("defaults")),
         transport=transport,
         congestion=one_of("--congestion", str(get("congestion")), CONGESTION),

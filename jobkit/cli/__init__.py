@@ -86,8 +86,10 @@ def main(argv: list[str] | None = None) -> int:
     except JobkitError as error:
         talk.error(str(error))
         return error.exit_status
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        from jobkit.jobs.interrupts import Terminated
+
+        return Exit.SIGNAL + interrupt.signum if isinstance(interrupt, Terminated) else Exit.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (`jobkit logs J | head`).
         streams.drop_output()

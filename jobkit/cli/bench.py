@@ -7,10 +7,11 @@ exits with 1 if a result was wrong or jobkit itself failed.
 from __future__ import annotations
 
 import argparse
+import signal
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from jobkit.errors import Exit
+from jobkit.errors import Exit, SpecError, complaint
 
 if TYPE_CHECKING:
     from jobkit.bench.measure import Result
@@ -20,7 +21,8 @@ HELP = "measure collectives, side by side with other libraries"
 
 # Flag, value, default, meaning.
 _OPTIONS = (
-    ("--sizes", "SIZES", "8:256M", "FIRST:LAST, FIRST:LAST:FACTOR or a list with commas, in bytes"),
+    ("--sizes", "SIZES", "8:256M", "FIRST:LAST, FIRST:LAST:FACTOR or a list with commas, in bytes; "
+     "each is rounded up to what the ranks can share"),
     ("--dtype", "T", "float32", "element type; several with commas"),
     ("--form", "F", "out", "out (memory that is kept), in-place or alloc (new memory); several with commas; "
      "a library without it runs in its own"),
@@ -70,10 +72,11 @@ def run(args: argparse.Namespace) -> int:
     from jobkit.cli import talk
     from jobkit.jobs.interrupts import terminable
 
+    _check_output(args)
     session = Session(choices(args), talk.say)
     if args.plot:
         plot.check(args.plot)
-    with terminable():
+    with terminable(signal.SIGHUP):  # a terminal that is closed
         if args.init or args.idle or args.overhead:
             _moments(session, args)
             return Exit.FINDING if session.failed else Exit.OK
@@ -83,6 +86,11 @@ def run(args: argparse.Namespace) -> int:
         plot.draw(rows, args.plot)
     is_wrong = any(result.wrong for row in rows for result in row)
     return Exit.FINDING if is_wrong or session.failed else Exit.OK
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    if args.json and args.markdown:
+        raise SpecError(complaint("--markdown", "another form of output was asked for", got="--json as well"))
 
 
 def _measured(session: Session, args: argparse.Namespace) -> Iterator[list[Result]]:

@@ -11,21 +11,31 @@ _ASKED = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised where ^C raises KeyboardInterrupt."""
+    """A signal that asks to end, raised where ^C raises KeyboardInterrupt.
+
+    Attributes:
+        signum: Its number.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.strsignal(signum))
+        self.signum = signum
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """Make SIGTERM raise Terminated in the main thread."""
-    before = signal.signal(signal.SIGTERM, _terminate)
+def terminable(*more: signal.Signals) -> Iterator[None]:
+    """Make SIGTERM, and `more` signals, raise Terminated in the main thread; not those that are ignored."""
+    asked = [each for each in (signal.SIGTERM, *more) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {signum: signal.signal(signum, _terminate) for signum in asked}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
-def _terminate(_signum: int, _frame: FrameType | None) -> None:
-    raise Terminated
+def _terminate(signum: int, _frame: FrameType | None) -> None:
+    raise Terminated(signum)
 
 
 @contextmanager

@@ -33,11 +33,11 @@ def test_lists_are_read() -> None:
         "--against",
         "mlx,mpi",
         "--mpi-python",
-        "/a,/b",
+        "/bin/sh,/bin/cat",
     )
 
     assert (found.ops, found.ranks, found.dtypes) == (("all_sum", "send"), (2, 4), ("int8", "bfloat16"))
-    assert (found.against, found.mpi_pythons) == (("mlx", "mpi"), ("/a", "/b"))
+    assert (found.against, found.mpi_pythons) == (("mlx", "mpi"), ("/bin/sh", "/bin/cat"))
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,11 @@ def test_lists_are_read() -> None:
     [
         (("reduce",), "OP: unknown name, got 'reduce', expected one of all_sum"),
         (("--dtype", "f32"), "--dtype: unknown name, got 'f32'"),
+        (("--dtype", ""), "--dtype: empty, got '', expected one of"),
+        (("--form", ","), "--form: empty, got ',', expected one of out"),
+        (("--idle", "-1"), "--idle: not a time, got -1.0, expected seconds, 0 or more"),
+        (("--idle", "nan"), "--idle: not a time"),
+        (("--mpi-python", "/no/such"), "--mpi-python: no such program, got '/no/such'"),
         (("--form", "new"), "--form: unknown name"),
         (("--transport", "ib"), "--transport: unknown name"),
         (("--congestion", "vegas"), "--congestion: unknown name"),

@@ -91,7 +91,12 @@ def test_without_jobkit_itself_there_is_a_failure(
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["--sizes", "x"], "--sizes"), (["--plot", "a.pdf"], "--plot"), (["--against", "nccl"], "--against")],
+    [
+        (["--json", "--markdown"], "--markdown: another form"),
+        (["--sizes", "x"], "--sizes"),
+        (["--plot", "a.pdf"], "--plot"),
+        (["--against", "nccl"], "--against"),
+    ],
 )
 def test_bad_usage_is_said_before_anything_starts(
     words: list[str], told: str, capsys: pytest.CaptureFixture[str]
@@ -101,7 +106,10 @@ def test_bad_usage_is_said_before_anything_starts(
     assert told in capsys.readouterr().err
 
 
-def test_a_measurement_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_measurement_that_is_told_to_end_leaves_nothing(
+    tmp_path: Path, signum: signal.Signals, status: int
+) -> None:
     busy = tmp_path / "busy.py"
     busy.write_text(WRONG.replace("return Call(lambda: x + 1)", f"""
         import pathlib, time
@@ -113,8 +121,8 @@ def test_a_measurement_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> Non
         while len(pids := [path.read_text() for path in tmp_path.glob("pid-*")]) < 2 or not all(pids):
             assert driver.poll() is None
             time.sleep(0.02)
-        driver.send_signal(signal.SIGTERM)
-        assert driver.wait(60) == 130
+        driver.send_signal(signum)
+        assert driver.wait(60) == status
 
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     assert list(tmp_path.glob("jobkit-bench-*")) == []

@@ -12,7 +12,20 @@ def test_term_is_raised_like_an_interrupt_and_only_inside() -> None:
     with pytest.raises(KeyboardInterrupt) as caught, interrupts.terminable():
         signal.raise_signal(signal.SIGTERM)
     assert isinstance(caught.value, interrupts.Terminated)
+    assert caught.value.signum == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_other_signals_are_raised_too_unless_they_are_ignored() -> None:
+    with pytest.raises(interrupts.Terminated), interrupts.terminable(signal.SIGUSR1):
+        signal.raise_signal(signal.SIGUSR1)
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        with interrupts.terminable(signal.SIGUSR1):
+            signal.raise_signal(signal.SIGUSR1)
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
