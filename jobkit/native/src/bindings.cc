@@ -64,16 +64,17 @@ nb::object py_connect(int rank, const std::vector<std::vector<std::string>>& hos
                         connect_timeout_s,
                         verbose,
                         shared_memory,
+                        checks,
                         std::move(congestion),
                         exit_folder,
                         signal_arrived,
                         warn};
   auto group = waiting([&] {
-    auto mesh = Mesh::make(connect(wanted), warn, heartbeat_s, std::move(victim_file));
+    Wiring wiring = connect(wanted);
+    checks = wiring.checks;
+    auto mesh = Mesh::make(std::move(wiring), warn, heartbeat_s, std::move(victim_file));
     auto made = std::make_shared<Group>(mesh, timeout_s);
-    const CallOptions patient{connect_timeout_s, signal_arrived};
-    agree_on_choices(*made, choices, memory, patient);
-    checks = anybody_checks(*made, checks, patient);
+    agree_on_choices(*made, choices, memory, {connect_timeout_s, signal_arrived});
     // From here on it is the program's calls that are made, and recorded.
     const std::string& host = mesh->identity(mesh->rank()).host;
     mesh->record_in(std::make_unique<Recorder>(flight_file, job, host, mesh->rank(), mesh->size(), epoch));

@@ -22,6 +22,10 @@ namespace {
 
 // Between two looks whether to stop.
 constexpr int kCheckMs = 50;
+// A control connection is dead when what was sent over it has not arrived for so long; and a second more for
+// so many ranks of a host: 256 on two processors lost connections within 5 s.
+constexpr int kSilenceSeconds = 5;
+constexpr int kRanksPerSecond = 10;
 // Between two words about who is missing.
 constexpr auto kPatience = std::chrono::seconds(30);
 // Descriptors for strangers, beside those of the ranks.
@@ -83,6 +87,7 @@ class Meeting final : public CallsObserver {
   Deadline deadline_;
   Moment started_ = Clock::now();
   std::optional<Calls> calls_;
+  bool checks_ = false;
   std::vector<int> awaited_;  // ranks that have to come
   std::vector<Identity> identities_;
   std::vector<std::vector<Fd>> channels_;    // [peer][channel]
@@ -377,9 +382,7 @@ void Meeting::read_entries(const std::vector<std::string>& entries) {
 
 // --- what all are told ---
 
-RoundStream Meeting::stream(int peer) const {
-  return {channels_[peer][kControlChannel].get(), peer, name(peer)};
-}
+RoundStream Meeting::stream(int peer) const { return {channels_[peer][kControlChannel], peer, name(peer)}; }
 
 std::vector<std::string> Meeting::finish(Round& round, const std::string& what) {
   also_watched_ = &round.watched();
@@ -438,12 +441,14 @@ void Meeting::share() {
   }
 }
 
+// How this rank reaches each other one; in its own place, what it wants of all.
 std::string Meeting::own_row() const {
   std::string row(size_, 0);
   for (int p = 0; p < size_; p++) {
     bool shares = arena_ && places_[p] != kNobody;
     if (p != rank_ && have(p)) row[p] = static_cast<char>(shares ? Reach::kShared : Reach::kDirect);
   }
+  row[rank_] = options_.checks;
   return row;
 }
 
@@ -452,6 +457,7 @@ void Meeting::agree(const std::vector<std::string>& rows) {
   reach_.assign(size_, std::vector<uint8_t>(size_, 0));
   for (int a = 0; a < size_; a++) {
     if (static_cast<int>(rows[a].size()) != size_) throw Error(name(a) + " sent a matrix of another size");
+    checks_ |= rows[a][a] != 0;
     for (int b = a + 1; b < size_; b++) {
       auto reach = static_cast<Reach>(rows[a][b]);
       bool shared = static_cast<Reach>(rows[b][a]) == Reach::kShared;
@@ -484,9 +490,15 @@ Wiring Meeting::wiring() {
   wiring.reach = reach_;
   wiring.arena = arena_;
   wiring.places = places_;
+  wiring.checks = checks_;
   wiring.data.resize(size_);
   wiring.control.resize(size_);
   size_t n_reached = 0, n_shared = 0;
+  const int n_here = static_cast<int>(std::count_if(identities_.begin(), identities_.end(), [&](auto& each) {
+    return each.node == credentials_.identity.node;
+  }));
+  // Where ranks outnumber processors, each waits for its turn, and what the kernel does for it may wait too.
+  const int seconds_more = n_here / kRanksPerSecond;
   std::string far;
   std::map<std::string, std::string> peers;  // by what leads to them
   for (int p = 0; p < size_; p++) {
@@ -496,7 +508,7 @@ Wiring Meeting::wiring() {
     if (!have(p)) throw Error(name(p) + " says that it is connected, and is not");
     n_reached++;
     n_shared += reach == Reach::kShared;
-    die_of_silence(channels_[p][kControlChannel]);
+    die_of_silence(channels_[p][kControlChannel], kSilenceSeconds + seconds_more);
     wiring.control[p] = std::move(channels_[p][kControlChannel]);
     if (reach == Reach::kShared) continue;
     for (size_t i = 1; i < channels_[p].size(); i++) {

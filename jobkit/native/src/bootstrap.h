@@ -32,6 +32,7 @@ struct ConnectOptions {
   double connect_timeout_s = 300;
   bool verbose = false;
   bool shared_memory = true;  // with the ranks of this node that allow it too
+  bool checks = false;        // see Wiring
   std::string congestion;     // of data connections, see choose_congestion_control
   std::string exit_folder;    // where "rank-3.exit.json" says that a rank has ended; "": nobody does
   InterruptCheck interrupted;

@@ -54,7 +54,8 @@ Mesh::Mesh(Wiring wiring, Warn warn, double heartbeat_s, std::string victim_file
       peers_(wiring.size),
       answers_(wiring.size),
       n_unanswered_(wiring.size),
-      ticked_(wiring.size) {
+      ticked_(wiring.size),
+      next_asked_(wiring.rank) {
   links_.resize(size_);
   arena_ = std::move(wiring.arena);
   routes_ = Routes(rank_, reach_);

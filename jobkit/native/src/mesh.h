@@ -48,6 +48,7 @@ struct Wiring {
   std::vector<std::vector<uint8_t>> reach;  // reach[a][b]: a Reach; the same on all ranks
   std::shared_ptr<Arena> arena;             // of this node's ranks that share memory
   std::vector<int> places;                  // [rank]: its index in the arena, or kNobody
+  bool checks = false;                      // some rank wants calls compared before they are made: all do so
 };
 
 // Called every 50 ms at most while a thread waits, without any lock; true asks to interrupt the wait.
@@ -231,6 +232,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
   class Lock;
 
   void propose(const Proposal& proposal, const std::vector<int>& peers);
+  std::vector<int> in_turn(const std::vector<int>& peers);
   std::vector<int> with_those_between(const std::vector<int>& peers) const;
   bool record(const Failure& failure);
   void tell_again();
@@ -281,6 +283,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
   std::vector<std::optional<std::string>> answers_;  // [peer]
   std::vector<int> n_unanswered_;                    // [peer]: ticks
   std::vector<Moment> ticked_;                       // [peer]: when it was asked last
+  int next_asked_;                                   // whose turn it is to be asked
   std::map<uint64_t, std::map<int, Proposal>>
       proposals_;  // by key and rank; this rank's own when it is decided
   std::atomic<uint32_t> age_{0};

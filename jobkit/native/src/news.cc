@@ -12,6 +12,9 @@ namespace {
 // How long the control connection of a peer may lag behind its data connections in telling that it ended.
 constexpr auto kVerdict = std::chrono::seconds(2);
 
+// Peers that a waiting rank asks at each tick whether they are alive.
+constexpr size_t kAskedAtOnce = 16;
+
 }  // namespace
 
 // --- failures ---
@@ -167,12 +170,30 @@ std::vector<int> Mesh::with_those_between(const std::vector<int>& peers) const {
   return {all.begin(), all.end()};
 }
 
+// Those who owe an answer, and others in turn, a few in all: where many ranks wait for many, all questions at
+// once would keep the processors from whom they wait for. Of the ranks that wait for one that hangs some
+// begin with it.
+std::vector<int> Mesh::in_turn(const std::vector<int>& peers) {
+  std::vector<int> chosen = peers;
+  std::stable_sort(chosen.begin(), chosen.end(), [&](int a, int b) {
+    auto place = [&](int p) { return std::pair(n_unanswered_[p] == 0, (p - next_asked_ + size_) % size_); };
+    return place(a) < place(b);
+  });
+  if (chosen.size() <= kAskedAtOnce) return chosen;
+  chosen.resize(kAskedAtOnce);
+  next_asked_ = (chosen.back() + 1) % size_;
+  return chosen;
+}
+
 std::vector<int> Mesh::tick(const std::vector<int>& peers) {
   std::vector<int> asked = with_those_between(peers);
+  const bool some_relayed =
+      std::any_of(asked.begin(), asked.end(), [&](int p) { return routes_.is_relayed(p); });
   std::set<int> hung;
   Moment now = Clock::now();
   {
     std::lock_guard lock(news_mutex_);
+    if (!some_relayed) asked = in_turn(asked);
     for (int p : asked) {
       // Waits of several groups tick together, not one after another.
       if (now - ticked_[p] < duration(heartbeat_s_ / 2)) continue;

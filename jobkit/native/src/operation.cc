@@ -83,14 +83,6 @@ void run(Group& group, const Operation& op, const InterruptCheck& interrupted,
   throw BadArgument(std::string(name_of(op.call)) + " is not an operation on arrays");
 }
 
-bool anybody_checks(Group& group, bool wanted, const CallOptions& options) {
-  if (group.size() == 1) return wanted;
-  const uint8_t own = wanted;
-  uint8_t any = 0;
-  group.apart("checks")->all_reduce(ReduceOp::kMax, &own, &any, 1, Dtype::kUint8, options);
-  return any != 0;
-}
-
 void agree(Group& group, const Operation& op, const InterruptCheck& interrupted) {
   if (op.is_message()) return;
   const CallRecord own = record_of(op);

@@ -36,7 +36,4 @@ MessageNumbers issue(Group& group, const Operation& operation);
 // they differ. Collective; messages between two ranks pass unchecked.
 void agree(Group& group, const Operation& operation, const InterruptCheck& interrupted);
 
-// Whether any rank wants that: then all must. Collective.
-bool anybody_checks(Group& group, bool wanted, const CallOptions& options);
-
 }  // namespace jobkit

@@ -8,7 +8,6 @@
 #include "bytes.h"
 #include "control.h"
 #include "error.h"
-#include "socket.h"
 
 namespace jobkit {
 namespace {
@@ -31,7 +30,7 @@ std::optional<std::string> RoundStream::take() {
       throw Error(name_ + " sent something that is not a control message");
     if (in_.size() == wanted) break;
     char bytes[4096];
-    ssize_t n = ::recv(descriptor_, bytes, std::min(sizeof bytes, wanted - in_.size()), 0);
+    ssize_t n = ::recv(socket_->get(), bytes, std::min(sizeof bytes, wanted - in_.size()), 0);
     if (n < 0 && would_block(errno)) return std::nullopt;
     if (n <= 0) {
       throw Error(name_ + " left while the ranks met: " +
@@ -51,7 +50,7 @@ void RoundStream::put(const std::string& message) { out_ += control_frame(Contro
 
 bool RoundStream::flush() {
   while (!out_.empty()) {
-    ssize_t n = ::send(descriptor_, out_.data(), out_.size(), kSendFlags);
+    ssize_t n = ::send(socket_->get(), out_.data(), out_.size(), kSendFlags);
     if (n < 0 && would_block(errno)) return false;
     if (n < 0) throw Error(name_ + " left while the ranks met: " + system_text(errno), peer_);
     out_.erase(0, static_cast<size_t>(n));

@@ -8,14 +8,16 @@
 #include <string>
 #include <vector>
 
+#include "socket.h"
+
 namespace jobkit {
 
 // A peer's control connection: whole messages in, whole messages out, and nothing is waited for. The
 // connection outlives this. Throws Error when the peer leaves or says what is no message.
 class RoundStream {
  public:
-  RoundStream(int descriptor, int peer, std::string name)
-      : descriptor_(descriptor), peer_(peer), name_(std::move(name)) {}
+  RoundStream(const Fd& socket, int peer, std::string name)
+      : socket_(&socket), peer_(peer), name_(std::move(name)) {}
 
   const std::string& name() const { return name_; }
   // The next message, once all of it is there. Not a byte more is read: what follows the last one is for the
@@ -24,10 +26,11 @@ class RoundStream {
   void put(const std::string& message);
   // True once all that was put is with the kernel.
   bool flush();
-  pollfd watch(short events) const { return {descriptor_, events, 0}; }
+  pollfd watch(short events) const { return {socket_->get(), events, 0}; }
 
  private:
-  int descriptor_, peer_;
+  const Fd* socket_;  // the peer may call again: then another connection takes the place of the first
+  int peer_;
   std::string name_, in_, out_;
 };
 

@@ -211,11 +211,11 @@ void tune(const Fd& socket) {
 #endif
 }
 
-void die_of_silence(const Fd& socket) {
+void die_of_silence(const Fd& socket, int seconds) {
 #ifdef TCP_USER_TIMEOUT
-  set_option(socket.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, 5000);
+  set_option(socket.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, seconds * 1000);
 #elif defined(TCP_RXT_CONNDROPTIME)
-  set_option(socket.get(), IPPROTO_TCP, TCP_RXT_CONNDROPTIME, 5);
+  set_option(socket.get(), IPPROTO_TCP, TCP_RXT_CONNDROPTIME, seconds);
 #else
   (void)socket;
 #endif

@@ -89,7 +89,7 @@ void tune(const Fd& socket);
 // reader never sleeps. Linux counts a window closed by a busy reader as silence too (tcp(7),
 // TCP_USER_TIMEOUT), so that on a data link a rank that computes for 5 s while a large message waits for it
 // would be cut off.
-void die_of_silence(const Fd& socket);
+void die_of_silence(const Fd& socket, int seconds);
 
 // Two ends of a pipe, non-blocking.
 std::pair<Fd, Fd> make_pipe();
