@@ -4,6 +4,7 @@
     ├── SpecError      2    a spec, flag or job name that cannot be used
     ├── SubmitError    125  the job was not submitted, or the scheduler refused it
     ├── LaunchError    125  a rank could not be started where it was placed
+    ├── PlacementError 2    a launcher's variables are malformed, or contradict each other
     └── BackendError   125  a group could not be formed, or one of its operations failed
 
 Bugs stay ordinary exceptions with a traceback.
@@ -52,6 +53,12 @@ class SubmitError(JobkitError):
 
 class LaunchError(JobkitError):
     """A rank could not be started where it was placed."""
+
+
+class PlacementError(JobkitError):
+    """A launcher's variables are malformed, or contradict each other."""
+
+    exit_status = Exit.USAGE
 
 
 class BackendError(JobkitError, RuntimeError):

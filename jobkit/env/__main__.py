@@ -104,10 +104,10 @@ def run(
         enter(folder)
         environ = {**environ, "PWD": folder}
     program = find(command, environ)
-    environ = prepare(environ, found, backend, link)
+    prepared = prepare(environ, found, backend, link)
     if link is not None:
         link.starting()
-    become(program, command, environ)
+    become(program, command, prepared.environ)
 
 
 if __name__ == "__main__":

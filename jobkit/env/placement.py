@@ -13,19 +13,39 @@ class Placement:
         rank: This process among all, 0 <= rank < size.
         size: Processes of the job.
         local_rank: This process among those of its node.
-        local_size: Processes of the job on this node.
-        node: This node among the job's, 0 <= node < nodes.
-        nodes: Nodes of the job.
+        local_size: Processes of the job on this node; None where only the gang can tell.
+        node: This node among the job's, 0 <= node < nodes; None where only the gang can tell.
+        nodes: Nodes of the job; None where only the gang can tell.
         hosts: A name per rank in rank order; None where the environment cannot tell.
     """
 
     rank: int
     size: int
     local_rank: int
-    local_size: int
-    node: int
-    nodes: int
+    local_size: int | None
+    node: int | None
+    nodes: int | None
     hosts: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the variables of one launcher say of this process.
+
+    Attributes:
+        placement: Its place.
+        job: The same for all processes of the job, another for every job that may run at the same time:
+            "slurm-44.0"; "" where the environment has no such thing.
+        attempt: How often the launcher has started the job, from 1.
+        first_host: Name or address of the host of node 0; None where the environment cannot tell.
+        sources: The variable that each field of the placement comes from: (("rank", "SLURM_PROCID"), …).
+    """
+
+    placement: Placement
+    job: str = ""
+    attempt: int = 1
+    first_host: str | None = None
+    sources: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +66,15 @@ class Facts:
     Attributes:
         host: This host's name.
         hostfile_hosts: A host per rank, from the file that MLX_HOSTFILE names.
+        ancestors: The processes above this one, nearest first: process id and name, ((812, "slurmstepd"), …).
+        cgroup: The text of /proc/self/cgroup.
+        terminal: Whether standard input is a terminal.
+        files: The text of each file that a launcher's variable names: (("PBS_NODEFILE", "n1\\nn1\\n"), …).
     """
 
     host: str | None = None
     hostfile_hosts: tuple[str, ...] | None = None
+    ancestors: tuple[tuple[int, str], ...] | None = None
+    cgroup: str | None = None
+    terminal: bool | None = None
+    files: tuple[tuple[str, str], ...] = ()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 from jobkit.env import names, ports, translate
+from jobkit.env.data import dataclass
 from jobkit.env.detect import Detection
 from jobkit.env.files import write_private
 from jobkit.env.placement import Placement
@@ -19,10 +20,31 @@ if TYPE_CHECKING:
     from jobkit.env.gang import AgentLink
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What is left to do: start the program.
+
+    Attributes:
+        environ: The program's environment.
+        placement: Its place, complete.
+        identity: Its job, attempt and folders.
+        launcher: Who started this process, None for nobody.
+        watched: Whether this process stays as the program's parent: no agent is there to see its end.
+        files: Paths that are to be removed at the end, when it is watched.
+    """
+
+    environ: dict[str, str]
+    placement: Placement
+    identity: Identity
+    launcher: str | None
+    watched: bool
+    files: tuple[str, ...]
+
+
 def prepare(
     environ: Mapping[str, str], found: Detection, wanted: tuple[str, ...], link: AgentLink | None
-) -> dict[str, str]:
-    """Return the program's environment, with its ports held and its files written.
+) -> Prepared:
+    """Return what the program finds, with its ports held and its files written.
 
     Raises:
         LaunchError: This process is no rank, or its group cannot be formed.
@@ -34,7 +56,10 @@ def prepare(
     translation = _translation(environ, found, placement, identity, wanted, link)
     for path, text in translation.files:
         write_private(path, text)
-    return translate.program_environ(dict(environ), translation)
+    program = translate.program_environ(dict(environ), translation)
+    watched = link is None and found.launcher not in (None, "jobkit", "env")
+    paths = tuple(path for path, _ in translation.files)
+    return Prepared(program, placement, identity, found.launcher, watched, paths)
 
 
 def identify(environ: Mapping[str, str]) -> Identity:

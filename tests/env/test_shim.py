@@ -31,7 +31,7 @@ def test_a_process_that_is_no_rank_is_refused_with_the_reason() -> None:
 
 def test_without_a_backend_only_the_placement_is_set() -> None:
     environ = {"PATH": "/bin", "MLX_RANK": "3"}
-    after = prepare(environ, detect({}, HERE), ("none",), None)
+    after = prepare(environ, detect({}, HERE), ("none",), None).environ
     assert {name for name in after if not name.startswith("JOBKIT_")} == {"PATH"}
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jobkit.env.launchers.read import checked, count
-from jobkit.env.placement import Facts, Placement
+from jobkit.env.placement import Facts, Found, Placement
 
 _MLX_RANK, _MLX_WORLD_SIZE = "MLX_RANK", "MLX_WORLD_SIZE"
 _RANK, _WORLD_SIZE, _LOCAL_RANK, _LOCAL_WORLD_SIZE = "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"
 
 
-def detect(environ: Mapping[str, str], facts: Facts) -> Placement | None:
+def detect(environ: Mapping[str, str], facts: Facts) -> Found | None:
     """Return the placement that plain variables say: MLX's first, then RANK with WORLD_SIZE."""
     if environ.get(_MLX_RANK):
         if facts.hostfile_hosts is not None:
@@ -23,17 +23,18 @@ def detect(environ: Mapping[str, str], facts: Facts) -> Placement | None:
     return None
 
 
-def _by_hosts(rank: int, hosts: tuple[str, ...]) -> Placement:
+def _by_hosts(rank: int, hosts: tuple[str, ...]) -> Found:
     nodes = list(dict.fromkeys(hosts))
     host = hosts[rank] if rank < len(hosts) else None
     local = [r for r, other in enumerate(hosts) if other == host]
     local_rank = local.index(rank) if rank in local else 0
     node = nodes.index(host) if host in nodes else 0
     placement = Placement(rank, len(hosts), local_rank, max(1, len(local)), node, len(nodes), hosts)
-    return checked(placement, _MLX_RANK, _MLX_RANK)
+    sources = (("rank", _MLX_RANK), ("size", "MLX_HOSTFILE"), ("hosts", "MLX_HOSTFILE"))
+    return Found(checked(placement, _MLX_RANK, _MLX_RANK), sources=sources)
 
 
-def _by_size(environ: Mapping[str, str], rank_name: str, size_name: str, facts: Facts) -> Placement:
+def _by_size(environ: Mapping[str, str], rank_name: str, size_name: str, facts: Facts) -> Found:
     """Return the placement of RANK of SIZE; without torch's local variables all are of this node."""
     rank, size = count(environ, rank_name), count(environ, size_name)
     local_size = count(environ, _LOCAL_WORLD_SIZE) if environ.get(_LOCAL_WORLD_SIZE) else size
@@ -41,4 +42,5 @@ def _by_size(environ: Mapping[str, str], rank_name: str, size_name: str, facts: 
     nodes = -(-size // max(1, local_size))
     hosts = tuple(facts.host if local_size == size or r == rank else None for r in range(size))
     placement = Placement(rank, size, local_rank, local_size, rank // max(1, local_size), nodes, hosts)
-    return checked(placement, rank_name, _LOCAL_RANK)
+    sources = (("rank", rank_name), ("size", size_name), ("local_rank", _LOCAL_RANK))
+    return Found(checked(placement, rank_name, _LOCAL_RANK), sources=sources)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jobkit.env.placement import Placement
-from jobkit.errors import LaunchError, complaint
+from jobkit.errors import PlacementError, complaint
 
 
 def count(environ: Mapping[str, str], name: str) -> int:
     """Return a variable as an integer >= 0.
 
     Raises:
-        LaunchError: It is absent, empty or no such number.
+        PlacementError: It is absent, empty or no such number.
     """
     text = environ.get(name, "")
     if not text.isascii() or not text.isdigit():
-        raise LaunchError(complaint(name, "not a count", got=text, expected="an integer >= 0"))
+        raise PlacementError(complaint(name, "not a count", got=text, expected="an integer >= 0"))
     return int(text)
 
 
@@ -26,8 +26,8 @@ def checked(placement: Placement, rank: str, local_rank: str) -> Placement:
         (rank, placement.rank, placement.size),
         (local_rank, placement.local_rank, placement.local_size),
     ):
-        if value >= size:
-            raise LaunchError(
+        if size is not None and value >= size:
+            raise PlacementError(
                 complaint(name, "not a rank of this job", got=value, expected=f"less than {size}")
             )
     return placement

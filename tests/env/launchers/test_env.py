@@ -1,28 +1,35 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from jobkit.env.launchers.env import detect
 from jobkit.env.placement import Facts, Placement
-from jobkit.errors import LaunchError
+from jobkit.errors import PlacementError
 
 HERE = Facts(host="node-1")
 
 
+def placed(environ: Mapping[str, str], facts: Facts) -> Placement | None:
+    found = detect(environ, facts)
+    return None if found is None else found.placement
+
+
 def test_a_hostfile_gives_size_and_hosts() -> None:
     facts = Facts("b", ("a", "a", "b"))
-    assert detect({"MLX_RANK": "2"}, facts) == Placement(2, 3, 0, 1, 1, 2, ("a", "a", "b"))
-    assert detect({"MLX_RANK": "1"}, facts) == Placement(1, 3, 1, 2, 0, 2, ("a", "a", "b"))
+    assert placed({"MLX_RANK": "2"}, facts) == Placement(2, 3, 0, 1, 1, 2, ("a", "a", "b"))
+    assert placed({"MLX_RANK": "1"}, facts) == Placement(1, 3, 1, 2, 0, 2, ("a", "a", "b"))
 
 
 def test_a_world_size_of_mlx_is_taken_for_one_host() -> None:
     expected = Placement(1, 2, 1, 2, 0, 1, ("node-1", "node-1"))
-    assert detect({"MLX_RANK": "1", "MLX_WORLD_SIZE": "2"}, HERE) == expected
+    assert placed({"MLX_RANK": "1", "MLX_WORLD_SIZE": "2"}, HERE) == expected
 
 
 def test_torchs_variables_say_how_ranks_lie_on_nodes() -> None:
     environ = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
-    found = detect(environ, HERE)
+    found = placed(environ, HERE)
     assert found is not None
     assert (found.rank, found.local_rank, found.node, found.nodes) == (5, 1, 1, 2)
 
@@ -41,5 +48,5 @@ def test_half_a_placement_is_none(environ: dict[str, str]) -> None:
     ],
 )
 def test_a_rank_that_cannot_be_is_named(environ: dict[str, str], facts: Facts, message: str) -> None:
-    with pytest.raises(LaunchError, match=message):
+    with pytest.raises(PlacementError, match=message):
         detect(environ, facts)

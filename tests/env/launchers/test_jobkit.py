@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from jobkit.env.launchers.jobkit import detect
 from jobkit.env.placement import Facts, Placement
-from jobkit.errors import LaunchError
+from jobkit.errors import PlacementError
 
 HERE = Facts(host="node-1")
+
+
+def placed(environ: Mapping[str, str], facts: Facts) -> Placement | None:
+    found = detect(environ, facts)
+    return None if found is None else found.placement
 
 
 def environ(rank: int, size: int, local_rank: int, local_size: int, node: int, nodes: int) -> dict[str, str]:
@@ -16,11 +23,11 @@ def environ(rank: int, size: int, local_rank: int, local_size: int, node: int, n
 
 
 def test_ranks_of_one_host_know_each_others_host() -> None:
-    assert detect(environ(1, 2, 1, 2, 0, 1), HERE) == Placement(1, 2, 1, 2, 0, 1, ("node-1", "node-1"))
+    assert placed(environ(1, 2, 1, 2, 0, 1), HERE) == Placement(1, 2, 1, 2, 0, 1, ("node-1", "node-1"))
 
 
 def test_of_several_hosts_a_rank_knows_its_own() -> None:
-    found = detect(environ(2, 4, 0, 2, 1, 2), HERE)
+    found = placed(environ(2, 4, 0, 2, 1, 2), HERE)
     assert found is not None
     assert found.hosts == (None, None, "node-1", None)
 
@@ -36,5 +43,5 @@ def test_of_several_hosts_a_rank_knows_its_own() -> None:
     ],
 )
 def test_a_variable_that_cannot_be_is_named(wrong: dict[str, str], message: str) -> None:
-    with pytest.raises(LaunchError, match=message.replace("(", r"\(")):
+    with pytest.raises(PlacementError, match=message.replace("(", r"\(")):
         detect({**environ(1, 2, 1, 2, 0, 1), **wrong}, HERE)
