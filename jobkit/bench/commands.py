@@ -113,10 +113,11 @@ def _by_mpiexec(
 def _meeting(size: int, folder: Path, held: Held, where: list[Place]) -> dict[str, str]:
     """Write the files that say where the ranks meet; returns the variables that name them."""
     table = Table(tuple(_report(rank, where[rank], held) for rank in range(size)), secrets.token_hex(32))
+    addresses = tuple((place.address,) for place in where)
     files = {
-        folder / "gang.json": layer.gang_file(table, folder.name, 1),
+        folder / "gang.json": layer.gang_file(table, addresses, folder.name, 1),
         folder / "token": table.token,
-        folder / "hostfile.json": ring.hostfile(table),
+        folder / "hostfile.json": ring.hostfile(table, addresses),
     }
     for path, text in files.items():
         write_private(str(path), text)

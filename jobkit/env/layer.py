@@ -14,10 +14,10 @@ def variables(gang_file: str, token_file: str, victim_file: str) -> dict[str, st
     return {names.GANG_FILE: gang_file, names.TOKEN_FILE: token_file, names.VICTIM_FILE: victim_file}
 
 
-def gang_file(table: Table, job: str, attempt: int) -> str:
+def gang_file(table: Table, addresses: tuple[tuple[str, ...], ...], job: str, attempt: int) -> str:
     """Return the text of the file of meeting points: a rank's host, node identity, addresses, port."""
     ranks = [
-        {"rank": r.rank, "host": r.host, "node": r.node, "addresses": list(r.addresses), "port": r.layer}
-        for r in table.reports
+        {"rank": r.rank, "host": r.host, "node": r.node, "addresses": list(own), "port": r.layer}
+        for r, own in zip(table.reports, addresses, strict=True)
     ]
     return dumps({"schema": SCHEMA, "job": job, "attempt": attempt, "size": len(ranks), "ranks": ranks})

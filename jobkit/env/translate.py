@@ -77,20 +77,22 @@ def together(
     # A program that is alone never needs these.
     from jobkit.env import layer
     from jobkit.env.mlx import nccl, ring
+    from jobkit.env.reachable import reachable
 
     hosts, gang, token = (f"{identity.folder}/{name}" for name in ("hosts.json", "gang.json", "token"))
-    first = table.reports[0]
+    addresses = reachable(table)
+    first = addresses[0][0]
     variables = placement_variables(placement, identity)
-    variables |= torch.variables(placement, first.addresses[0], first.torch)
+    variables |= torch.variables(placement, first, table.reports[0].torch)
     variables |= {MLX_RANK: str(placement.rank), MLX_WORLD_SIZE: str(placement.size)}
     variables |= {names.BACKEND: ",".join(backends)}
     variables |= layer.variables(gang, token, victim_file(identity, placement.rank))
-    files = [(gang, layer.gang_file(table, identity.job, identity.attempt)), (token, table.token)]
+    files = [(gang, layer.gang_file(table, addresses, identity.job, identity.attempt)), (token, table.token)]
     if "nccl" in backends:
-        variables |= nccl.variables(table, device)
+        variables |= nccl.variables(table, first, device)
     if needs_ring(backends, table):
         variables |= ring.variables(hosts)
-        files.append((hosts, ring.hostfile(table)))
+        files.append((hosts, ring.hostfile(table, addresses)))
     return Translation(variables, tuple(files))
 
 

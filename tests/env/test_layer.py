@@ -8,7 +8,7 @@ from jobkit.env.gang import Table
 
 
 def test_the_gang_file_is_the_table(make_table: Callable[..., Table]) -> None:
-    assert json.loads(layer.gang_file(make_table(2), "j1", 3)) == {
+    assert json.loads(layer.gang_file(make_table(2), (("127.0.0.1",),) * 2, "j1", 3)) == {
         "schema": 1,
         "job": "j1",
         "attempt": 3,

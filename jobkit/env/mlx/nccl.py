@@ -7,14 +7,13 @@ from jobkit.env.gang import Table
 HOST_IP, PORT, DEVICES = "NCCL_HOST_IP", "NCCL_PORT", "CUDA_VISIBLE_DEVICES"
 
 
-def variables(table: Table, device: str) -> dict[str, str]:
+def variables(table: Table, address: str, device: str) -> dict[str, str]:
     """Return NCCL's variables.
 
     Args:
         table: Everybody's reports.
-        device: This rank's one device. MLX takes device `rank % visible`, which is right for any rank only
-        if one
-            is visible.
+        address: Rank 0's.
+        device: This rank's one device. MLX takes device `rank % visible`, which is right for any rank only if
+            one is visible.
     """
-    first = table.reports[0]
-    return {HOST_IP: first.addresses[0], PORT: str(first.nccl), DEVICES: device}
+    return {HOST_IP: address, PORT: str(table.reports[0].nccl), DEVICES: device}

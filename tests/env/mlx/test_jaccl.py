@@ -12,7 +12,7 @@ from jobkit.env.mlx import jaccl
 def test_rank_0_is_met_and_the_devices_are_named(
     make_table: Callable[..., Table], ring: bool, more: dict[str, str]
 ) -> None:
-    found = jaccl.variables(make_table(2, addresses=("10.0.0.1",)), "/run/devices.json", ring=ring)
+    found = jaccl.variables(make_table(2), "10.0.0.1", "/run/devices.json", ring=ring)
     assert found == {
         "MLX_IBV_DEVICES": "/run/devices.json",
         "MLX_JACCL_COORDINATOR": "10.0.0.1:40002",
