@@ -65,9 +65,11 @@ endef
 system:
 	@bash tests/system.sh "$(PYTHON)"
 
-# Network namespaces for the tests; where they cannot be had, the tests that need them say so.
+# Hosts of their own and real launchers for the tests; where they cannot be had, the tests that need them say so.
+# Slurm opens PMIx by the name that its development package brings.
+LAUNCHERS := slurmctld:slurm-wlm munged:munge /usr/lib/*/pmix2/lib/libpmix.so:libpmix-dev mpirun.openmpi:openmpi-bin mpiexec.hydra:mpich
 system-tests:
-	@bash tests/system.sh "$(PYTHON)" ip:iproute2
+	@bash tests/system.sh "$(PYTHON)" ip:iproute2 $(LAUNCHERS)
 
 clean:
 	rm -rf build

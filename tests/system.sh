@@ -2,15 +2,17 @@
 # Make sure that this machine has what a build needs: Python with venv, a C++ compiler and git.
 # As root on a Debian-like system whatever is missing is installed; otherwise it is named.
 #
-#   system.sh PYTHON [COMMAND:PACKAGE ...]     the further ones are wanted, but only root installs them
+#   system.sh PYTHON [COMMAND:PACKAGE ...]     the further ones are wanted, but only root installs them, where
+#                                              the distribution has them; a path with wildcards is a COMMAND too
 set -euo pipefail
 python=${1:-python3}
 shift || true
 
 is_root=$([ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo yes || echo no)
-missing=()
-for wanted in "$@"; do
-  command -v "${wanted%%:*}" >/dev/null || [ "$is_root" = no ] || missing+=("${wanted##*:}")
+missing=() wanted=()
+for each in "$@"; do
+  name=${each%%:*}
+  command -v "$name" >/dev/null || compgen -G "$name" >/dev/null || [ "$is_root" = no ] || wanted+=("${each##*:}")
 done
 command -v "$python" >/dev/null || missing+=(python3)
 "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
@@ -20,10 +22,14 @@ command -v git >/dev/null || missing+=(git)
 "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' \
   2>/dev/null || missing+=(python3-dev)
 
-[ ${#missing[@]} -eq 0 ] && exit 0
+[ $((${#missing[@]} + ${#wanted[@]})) -eq 0 ] && exit 0
 if [ "$is_root" = yes ]; then
-  echo "installing ${missing[*]}" >&2
   apt-get update -qq
+  for package in "${wanted[@]}"; do
+    apt-cache show "$package" >/dev/null 2>&1 && missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && exit 0
+  echo "installing ${missing[*]}" >&2
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 else
   echo "this machine lacks: ${missing[*]}" >&2

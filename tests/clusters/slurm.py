@@ -1,0 +1,138 @@
+"""A real Slurm: a login host that runs slurmctld, and hosts that run a slurmd each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from clusters.hosts import Hosts
+
+NEEDED = ("slurmctld", "slurmd", "srun", "munged")
+NODES = ("gpu-a08", "gpu-a09", "gpu-a10")
+CPUS = 16  # a node's, whatever this machine has
+GPUS = 4
+_LOGIN = "login"
+_DEADLINE_S = 60
+
+_CONF = """
+ClusterName=lab
+SlurmctldHost={login}({address})
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+CredType=cred/munge
+MpiDefault=none
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SlurmdParameters=config_overrides
+LaunchParameters=use_interactive_step
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+ReturnToService=2
+KillWait=5
+GresTypes=gpu
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+TmpFS={folder}/tmp-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+{nodes}
+PartitionName=main Nodes=ALL Default=YES State=UP
+"""
+_NODE = "NodeName={name} NodeAddr={address} CPUs={cpus} RealMemory=8000 Gres=gpu:{gpus} State=UNKNOWN"
+
+
+def why_not() -> str:
+    """Return why Slurm cannot be started here, "" where it can."""
+    missing = [program for program in NEEDED if shutil.which(program) is None]
+    return f"Slurm needs {', '.join(missing)} (Debian: slurm-wlm, munge)" if missing else ""
+
+
+class Slurm:
+    """A running cluster.
+
+    Attributes:
+        hosts: Its hosts, the login host first.
+        conf: Its slurm.conf.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Start one that keeps its files in a folder, and wait until its nodes are idle."""
+        self.folder = folder
+        self.conf = folder / "slurm.conf"
+        self.hosts = Hosts((_LOGIN, *NODES), folder)
+        try:
+            self._configure()
+            for host in (_LOGIN, *NODES):
+                self._munge(host)
+            self._daemon(_LOGIN, "slurmctld", "-D")
+            for node in NODES:
+                self._daemon(node, "slurmd", "-D", "-N", node)
+            self._wait()
+        except BaseException:
+            self.end()
+            raise
+
+    def _configure(self) -> None:
+        devices = self.folder / "dev"
+        for name in ("state", "dev", *(f"{kind}-{node}" for kind in ("spool", "tmp") for node in NODES)):
+            (self.folder / name).mkdir()
+        for i in range(GPUS):
+            os.mknod(devices / f"nvidia{i}", 0o020666, os.makedev(1, 3))
+        lines = [
+            _NODE.format(name=name, address=self.hosts.addresses[name], cpus=CPUS, gpus=GPUS)
+            for name in NODES
+        ]
+        text = _CONF.format(
+            login=_LOGIN, address=self.hosts.addresses[_LOGIN], folder=self.folder, nodes="\n".join(lines)
+        )
+        self.conf.write_text(text)
+        (self.folder / "gres.conf").write_text(f"Name=gpu File={devices}/nvidia[0-{GPUS - 1}]\n")
+        key = self.folder / "munge.key"
+        key.touch(0o400)
+        key.write_bytes(os.urandom(1024))
+
+    def _munge(self, host: str) -> None:
+        """Start munged at its usual socket, as each host has a /run of its own."""
+        self.hosts.run(host, "install", "--directory", "--mode=0755", "/run/munge")
+        files = [f"--{kind}-file=/run/munge/{kind}" for kind in ("pid", "log", "seed")]
+        self.hosts.start(
+            host,
+            *("munged", "--foreground", "--force", f"--key-file={self.folder}/munge.key", *files),
+            log=self.folder / f"munged-{host}.log",
+        )
+
+    def _daemon(self, host: str, *command: str) -> None:
+        log = self.folder / f"{command[0]}-{host}.log"
+        self.hosts.start(host, *command, log=log, environ=self.environ())
+
+    def environ(self, **variables: str) -> dict[str, str]:
+        """Return this process's environment for this cluster, with further variables."""
+        return {**os.environ, "SLURM_CONF": str(self.conf), **variables}
+
+    def run(
+        self, *words: str, cwd: str = "/", check: bool = True, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of Slurm's on the login host to its end."""
+        return self.hosts.run(_LOGIN, *words, cwd=cwd, environ=self.environ(**variables), check=check)
+
+    def _wait(self) -> None:
+        until = time.monotonic() + _DEADLINE_S
+        states = ""
+        while states != "idle\n" * len(NODES):
+            if time.monotonic() > until:
+                raise AssertionError(f"nodes are not idle: {states!r}\n{self._logs()}")
+            time.sleep(0.05)
+            states = self.run("sinfo", "--noheader", "--Node", "--format=%T", check=False).stdout
+
+    def _logs(self) -> str:
+        return "\n".join(f"{log.name}:\n{log.read_text()[-2000:]}" for log in self.folder.glob("*.log"))
+
+    def end(self) -> None:
+        """End every host, and with it every daemon and job."""
+        self.hosts.end()
