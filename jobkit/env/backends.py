@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobkit.env.gpu import deal
 from jobkit.errors import LaunchError, SpecError, complaint
 
 TYPE_CHECKING = False
@@ -45,13 +46,16 @@ def resolve(
 
 
 def _any(reports: tuple[Report, ...], has_mesh: bool) -> str:
-    if all(report.devices >= _local_size(report, reports) for report in reports):
+    if all(report.devices for report in reports) and _one_device_each(reports):
         return "nccl"
     return "jaccl" if has_mesh else "ring"
 
 
-def _local_size(report: Report, reports: tuple[Report, ...]) -> int:
-    return sum(other.node == report.node for other in reports)
+def _one_device_each(reports: tuple[Report, ...]) -> bool:
+    nodes: dict[str, list[tuple[str, ...]]] = {}
+    for report in reports:
+        nodes.setdefault(report.node, []).append(report.devices)
+    return all(deal(tuple(lists), 1, share=False) is not None for lists in nodes.values())
 
 
 def _check(name: str, reports: tuple[Report, ...], has_mesh: bool) -> None:

@@ -21,7 +21,7 @@ class Report:
         addresses: IPv4 addresses at which the others reach it.
         jobkit, mlx: Versions; "" where mlx is not installed.
         spec: Hash of the spec, "" without one.
-        devices: CUDA devices visible to it.
+        devices: CUDA devices visible to it, by names that tell those of its node apart.
         cuda_build: Whether the installed mlx is a CUDA build.
         ring: Ports held for MLX's ring, a row per address.
         layer: Port held for the bundled backends; 0 without.
@@ -35,7 +35,7 @@ class Report:
     jobkit: str
     mlx: str
     spec: str
-    devices: int
+    devices: tuple[str, ...]
     cuda_build: bool
     ring: tuple[tuple[int, ...], ...]
     layer: int

@@ -10,7 +10,7 @@ from jobkit.env import backends, ports, translate
 from jobkit.env.addresses import addresses
 from jobkit.env.data import dataclass
 from jobkit.env.gang import AgentLink, Report, Table
-from jobkit.env.gpu import device_nodes, devices_of, visible_devices
+from jobkit.env.gpu import device_nodes, devices_of, identities, visible_devices
 from jobkit.env.identity import mlx_version, node_identity
 from jobkit.env.placement import Placement
 from jobkit.env.ports import EVERY_ADDRESS, REUSEADDR, REUSEPORT, Reservation
@@ -49,7 +49,8 @@ def meet(
     table = link.meet(report(environ, placement, chosen, held))
     names_ = backends.resolve(wanted, table.reports)
     _release_unused(held, names_, table)
-    return translate.together(placement, identity, table, names_, _device(environ, placement, chosen, names_))
+    devices = _devices(environ, table, placement.rank, chosen, names_)
+    return translate.together(placement, identity, table, names_, devices)
 
 
 def hold(placement: Placement, chosen: Settings, *, has_gpu: bool) -> Held:
@@ -88,7 +89,7 @@ def report(environ: Mapping[str, str], placement: Placement, chosen: Settings, h
         jobkit=__version__,
         mlx=version,
         spec=chosen.spec_hash,
-        devices=len(visible_devices(environ, device_nodes())),
+        devices=identities(environ, visible_devices(environ, device_nodes())),
         cuda_build=cuda_build,
         ring=tuple(tuple(r.port for r in row) for row in held.ring),
         layer=_port(held.layer),
@@ -113,14 +114,17 @@ def _release_unused(held: Held, chosen: tuple[str, ...], table: Table) -> None:
             ports.release(reservation)
 
 
-def _device(
-    environ: Mapping[str, str], placement: Placement, chosen: Settings, resolved: tuple[str, ...]
+def _devices(
+    environ: Mapping[str, str], table: Table, rank: int, chosen: Settings, resolved: tuple[str, ...]
 ) -> str:
     per_rank = max(chosen.gpus_per_rank, 1 if "nccl" in resolved else 0)
     if not per_rank:
         return ""
+    of_node = [report for report in table.reports if report.node == table.reports[rank].node]
+    index = [report.rank for report in of_node].index(rank)
+    lists = tuple(report.devices for report in of_node)
     visible = visible_devices(environ, device_nodes())
-    return devices_of(placement.local_rank, per_rank, visible, share=chosen.share_gpus)
+    return devices_of(index, visible, lists, per_rank, share=chosen.share_gpus)
 
 
 def check_alone(

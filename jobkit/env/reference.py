@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobkit.env import names
+from jobkit.env import gpu, names
 from jobkit.env.mlx import jaccl, nccl, ring
 from jobkit.env.translate import MLX_RANK, MLX_WORLD_SIZE
 
@@ -49,7 +49,8 @@ _SECTIONS: tuple[tuple[str, dict[str, str]], ...] = (
             "installed MLX is a CPU build, which would otherwise make groups of one.",
             nccl.HOST_IP: "nccl: address of rank 0.",
             nccl.PORT: "nccl: port of rank 0.",
-            nccl.DEVICES: "nccl: this rank's one device of those that were visible.",
+            gpu.VISIBLE: "This rank's part of the devices that were visible, by the names that they had: "
+            "one with nccl, else `gpus_per_rank`; as found where that is 0. ROCm's variables stay as found.",
             jaccl.IBV_DEVICES: "jaccl: path of the matrix of devices.",
             jaccl.COORDINATOR: "jaccl: address and port of rank 0.",
             jaccl.RING: "jaccl-ring: `1`.",

@@ -63,7 +63,7 @@ def alone(placement: Placement, identity: Identity, torch_port: int) -> Translat
 
 
 def together(
-    placement: Placement, identity: Identity, table: Table, backends: tuple[str, ...], device: str = ""
+    placement: Placement, identity: Identity, table: Table, backends: tuple[str, ...], devices: str = ""
 ) -> Translation:
     """Return what one rank of several finds.
 
@@ -72,10 +72,10 @@ def together(
         identity: The attempt's.
         table: Everybody's reports.
         backends: Resolved; none is `any` or `none`.
-        device: This rank's part of the CUDA devices, "" without.
+        devices: This rank's part of the CUDA devices; "" leaves them as they are.
     """
     # A program that is alone never needs these.
-    from jobkit.env import layer
+    from jobkit.env import gpu, layer
     from jobkit.env.mlx import nccl, ring
     from jobkit.env.reachable import reachable
 
@@ -88,8 +88,9 @@ def together(
     variables |= {names.BACKEND: ",".join(backends)}
     variables |= layer.variables(gang, token, victim_file(identity, placement.rank))
     files = [(gang, layer.gang_file(table, addresses, identity.job, identity.attempt)), (token, table.token)]
+    variables |= {gpu.VISIBLE: devices} if devices else {}
     if "nccl" in backends:
-        variables |= nccl.variables(table, first, device)
+        variables |= nccl.variables(table, first)
     if needs_ring(backends, table):
         variables |= ring.variables(hosts)
         files.append((hosts, ring.hostfile(table, addresses)))

@@ -21,7 +21,7 @@ def report(rank: int, **differs: Any) -> Report:
         "jobkit": "0.1.0",
         "mlx": "0.32.0",
         "spec": "",
-        "devices": 0,
+        "devices": (),
         "cuda_build": False,
         "ring": ((20000 + rank,),),
         "layer": 30000 + rank,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from jobkit.env.backends import parse, resolve
-from jobkit.env.gang import Table
+from jobkit.env.gang import Report, Table
 from jobkit.errors import LaunchError, SpecError
 
 Make = Callable[..., Table]
@@ -28,7 +28,7 @@ Make = Callable[..., Table]
 def test_any_is_what_every_rank_can_use(
     make_table: Make, wanted: tuple[str, ...], devices: int, has_mesh: bool, chosen: tuple[str, ...]
 ) -> None:
-    assert resolve(wanted, make_table(2, devices=devices).reports, has_mesh=has_mesh) == chosen
+    assert resolve(wanted, make_table(2, devices=tuple("01"[:devices])).reports, has_mesh=has_mesh) == chosen
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,12 @@ def test_any_is_what_every_rank_can_use(
 def test_a_backend_that_cannot_run_is_refused(make_table: Make, wanted: str, message: str) -> None:
     with pytest.raises(LaunchError, match=message):
         resolve((wanted,), make_table(2).reports)
+
+
+def test_any_is_nccl_where_the_launcher_gave_each_rank_a_device(make_report: Callable[..., Report]) -> None:
+    own = tuple(make_report(rank, devices=(f"{rank}",)) for rank in range(3))
+    assert resolve(("any",), own) == ("nccl",)
+    assert resolve(("any",), (*own, make_report(3))) == ("ring",)
 
 
 def test_several_names_are_separated_by_commas() -> None:

@@ -47,7 +47,7 @@ def test_several_connections_hold_several_ports() -> None:
 def test_a_report_says_who_and_where() -> None:
     said = report(NO_GPU, SECOND, SETTINGS, NOTHING_HELD)
     assert (said.rank, said.host, said.jobkit) == (1, os.uname().nodename, __version__)
-    assert (said.addresses, said.devices) == (("127.0.0.1",), 0)
+    assert (said.addresses, said.devices) == (("127.0.0.1",), ())
 
 
 def test_a_backend_that_cannot_run_is_refused_even_for_one_rank() -> None:

@@ -39,7 +39,7 @@ PLACED = {
     "JOBKIT_VICTIM_FILE": "/run/j1/attempt-2/rank-1.victim.json",
 }
 RING = {"MLX_HOSTFILE": "/run/j1/attempt-2/gang/hosts.json"}
-NCCL = {"NCCL_HOST_IP": "127.0.0.1", "NCCL_PORT": "40001", "CUDA_VISIBLE_DEVICES": "1"}
+NCCL = {"NCCL_HOST_IP": "127.0.0.1", "NCCL_PORT": "40001"}
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ NCCL = {"NCCL_HOST_IP": "127.0.0.1", "NCCL_PORT": "40001", "CUDA_VISIBLE_DEVICES
 def test_a_rank_of_several_finds(
     make_table: Make, backends: tuple[str, ...], cuda_build: bool, expected: dict[str, str]
 ) -> None:
-    table = make_table(2, devices=2, cuda_build=cuda_build)
-    assert together(SECOND, IDENTITY, table, backends, "1").variables == {**PLACED, **expected}
+    table = make_table(2, devices=("0", "1"), cuda_build=cuda_build)
+    assert together(SECOND, IDENTITY, table, backends).variables == {**PLACED, **expected}
 
 
 def test_the_files_that_the_variables_name_are_written(make_table: Make) -> None:
@@ -88,5 +88,15 @@ def test_settings_stay() -> None:
         "MLX_METAL_FAST_SYNCH": "1",
         "MLX_RING_VERBOSE": "1",
         "NCCL_DEBUG": "INFO",
+        "MLX_NCCL_TIMEOUT": "1000",
+        "ROCR_VISIBLE_DEVICES": "1",
+        "HIP_VISIBLE_DEVICES": "1",
     }
     assert program_environ(settings, Translation({})) == settings
+
+
+def test_devices_are_set_only_where_some_were_dealt(make_table: Make) -> None:
+    table = make_table(2)
+    assert "CUDA_VISIBLE_DEVICES" not in together(SECOND, IDENTITY, table, ("ring",)).variables
+    given = together(SECOND, IDENTITY, table, ("ring",), "GPU-1").variables
+    assert given["CUDA_VISIBLE_DEVICES"] == "GPU-1"
