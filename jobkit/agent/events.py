@@ -4,33 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class RankExit:
-    """How one rank ended; also the text of its record.
-
-    Attributes:
-        rank: Its rank.
-        host: The host it ran on.
-        status: 0-255; 128 plus the number for a signal.
-        signal: The signal's name, None without one.
-        ended_by_jobkit: Whether it was ended because the job ended; then it never gives the job's status.
-        victim_of: The rank that its error named as the culprit.
-        reason: "exit", "signal" or "not started".
-        started, ended: RFC 3339, UTC.
-        order: Position among the exits of this host, 0 the first in time.
-    """
-
-    rank: int
-    host: str
-    status: int
-    signal: str | None
-    ended_by_jobkit: bool
-    victim_of: int | None
-    reason: str
-    started: str
-    ended: str
-    order: int
+from jobkit.env.record import RankExit
 
 
 @dataclass(frozen=True)

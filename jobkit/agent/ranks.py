@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobkit.agent.pipes import Inlet, Source
-from jobkit.agent.record import now
 from jobkit.agent.request import Request
 from jobkit.agent.room import Seat
 from jobkit.env import names
+from jobkit.env.record import now
 from jobkit.errors import complaint
 
 _OWN_FILES = 16  # of the agent itself, and while a rank starts

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from jobkit.agent.processes import POLL_S, Ending, become_subreaper, members, reap, send
+from jobkit.env.processes import POLL_S, Ending, become_subreaper, marks, members, reap, send
 
 GONE_GRACE_S = 1.0  # between TERM and KILL when nobody is left who could wait for more
 _AGENT_MAY_TAKE_S = 2.5  # from the end of the lease, before an agent that does nothing is ended too
@@ -72,7 +72,7 @@ def _heard(watch: int, lease: int) -> Iterator[bytes]:
 
 def _end(job: str, run_dir: Path, said: bytes) -> None:
     groups = [int(line[1:]) for line in said.split(b"\n") if line.startswith(GROUP)]
-    ending = Ending(lambda: members(job, groups, str(run_dir)), GONE_GRACE_S)
+    ending = Ending(lambda: members(marks(job, str(run_dir)), groups), GONE_GRACE_S)
     while not ending.step():
         reap()
         time.sleep(POLL_S)

@@ -17,15 +17,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from jobkit.agent import ranks, record, room, wire
-from jobkit.agent.events import Done, Event, Exited, Output, Problem, RankExit, Started
+from jobkit.agent import ranks, room, wire
+from jobkit.agent.events import Done, Event, Exited, Output, Problem, Started
 from jobkit.agent.pipes import Inlet, Outlet, Source
-from jobkit.agent.processes import POLL_S, Ending, become_subreaper, members, reap, send
 from jobkit.agent.ranks import Rank
 from jobkit.agent.request import Request
 from jobkit.agent.sentinel import FINISHED, GONE_GRACE_S, GROUP
 from jobkit.agent.setup import Setup
 from jobkit.agent.verdict import first_failure
+from jobkit.env import record
+from jobkit.env.processes import POLL_S, Ending, become_subreaper, marks, members, reap, send
+from jobkit.env.record import RankExit
 from jobkit.errors import Exit
 
 _CULPRIT_S = 2.0  # how long a rank that is named as the culprit may take to fail by itself
@@ -513,7 +515,8 @@ class Server:
             self.ending.hasten(grace_s)
             return
         groups = [rank.pid for rank in self.ranks.values()]
-        self.ending = Ending(lambda: members(self.request.job, groups, str(self.run_dir)), grace_s)
+        ours = marks(self.request.job, str(self.run_dir))
+        self.ending = Ending(lambda: members(ours, groups), grace_s)
 
 
 def _seconds(text: str, default: float) -> float:

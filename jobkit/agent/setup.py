@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobkit.agent.record import signal_name
+from jobkit.env.record import signal_name
 
 _TAIL_BYTES = 2000
 _SHELLS_OWN = ("_", "SHLVL", "PWD", "OLDPWD")  # bash's bookkeeping, not the lines' work

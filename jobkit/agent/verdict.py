@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from jobkit.agent.events import RankExit
+from jobkit.env.record import RankExit
 
 
 def first_failure(exits: Iterable[RankExit]) -> RankExit | None:

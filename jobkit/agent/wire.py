@@ -7,7 +7,8 @@ import json
 import struct
 from collections.abc import Iterator
 
-from jobkit.agent.events import Done, Event, Exited, Output, Problem, RankExit, Started
+from jobkit.agent.events import Done, Event, Exited, Output, Problem, Started
+from jobkit.env.record import RankExit
 
 # From the launcher.
 REQUEST, STDIN, STDIN_END, SIGNAL, TERMINATE, PING = b"R", b"I", b"E", b"S", b"T", b"P"

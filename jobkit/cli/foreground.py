@@ -11,10 +11,11 @@ from collections import deque
 from types import FrameType
 
 from jobkit.agent.client import Agent
-from jobkit.agent.events import Done, Event, Exited, Lost, Output, Problem, RankExit
+from jobkit.agent.events import Done, Event, Exited, Lost, Output, Problem
 from jobkit.agent.lines import Lines, prefixes
 from jobkit.agent.request import Request
 from jobkit.cli import talk
+from jobkit.env.record import RankExit
 from jobkit.errors import Exit
 
 _QUEUE_BYTES = 1 << 20  # held for a slow terminal before the agent's output is left where it is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobkit.agent.events import RankExit
+from jobkit.env.record import RankExit
 from jobkit.errors import Exit
 from jobkit.jobs.record import JobExit, TaskRecord
 

@@ -23,7 +23,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobkit.agent.client import Agent
-from jobkit.agent.events import Done, Event, Exited, Lost, Problem, RankExit, Started
+from jobkit.agent.events import Done, Event, Exited, Lost, Problem, Started
+from jobkit.env.record import RankExit
 from jobkit.errors import Exit, JobkitError, SpecError
 from jobkit.jobs import (
     clock,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobkit.agent import verdict
-from jobkit.agent.events import RankExit
+from jobkit.env.record import RankExit
 from jobkit.jobs import clock, exits, folder, orphans, process
 from jobkit.jobs.record import (
     ENDED,

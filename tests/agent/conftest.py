@@ -7,7 +7,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,91 +18,6 @@ from jobkit.agent.events import Done, Event, Lost, Output
 from jobkit.agent.request import Request
 
 DEADLINE_S = 60.0
-
-# Five processes a rank: itself, a child, a grandchild deaf to TERM, one in a session of its own, and an
-# orphan of it with neither the job's sessions nor its environment.
-FAMILY = """
-import os, signal, subprocess, sys, time
-def note():
-    open(os.path.join(sys.argv[1], str(os.getpid())), "w").close()
-def stay():
-    note()
-    time.sleep(600)
-def start(role, **how):
-    return subprocess.Popen([sys.executable, __file__, sys.argv[1], role], **how)
-role = sys.argv[2]
-if role == "deaf":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-elif role == "rank":
-    start("child")
-    start("setsid", start_new_session=True)
-elif role == "child":
-    start("deaf")
-elif role == "setsid":
-    start("orphan maker", start_new_session=True)
-elif role == "orphan maker":
-    start("orphan", start_new_session=True, env={})
-    sys.exit()
-stay()
-"""
-FAMILY_SIZE = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """A program whose every rank starts FAMILY_SIZE processes, and what is known of them."""
-
-    command: tuple[str, ...]
-    folder: Path
-
-    def pids(self) -> list[int]:
-        """Return every process that has ever stood up."""
-        return [int(path.name) for path in self.folder.iterdir()]
-
-    def alive(self) -> list[int]:
-        """Return those that still run."""
-        return [pid for pid in self.pids() if is_alive(pid)]
-
-
-def is_alive(pid: int) -> bool:
-    """Say whether a process runs; a zombie does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
-
-
-def wait_until(condition: Callable[[], Any], deadline_s: float = DEADLINE_S) -> Any:
-    """Return the condition's first true value, or its last at the deadline."""
-    deadline = time.monotonic() + deadline_s
-    while not (value := condition()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return value
-
-
-@pytest.fixture
-def wait() -> Callable[..., Any]:
-    """Wait for a condition."""
-    return wait_until
-
-
-@pytest.fixture
-def alive() -> Callable[[int], bool]:
-    """Say whether a process runs."""
-    return is_alive
-
-
-@pytest.fixture
-def family(tmp_path: Path) -> Iterator[Family]:
-    """Make the family's program; whatever of it a failing test leaves is killed."""
-    program, folder = tmp_path / "family.py", tmp_path / "family"
-    program.write_text(FAMILY)
-    folder.mkdir()
-    found = Family((sys.executable, str(program), str(folder), "rank"), folder)
-    yield found
-    for pid in found.alive():
-        os.kill(pid, 9)
 
 
 @pytest.fixture

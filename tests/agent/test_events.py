@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from jobkit.agent.events import Done, Lost, Problem, RankExit
+from jobkit.agent.events import Done, Lost, Problem
+from jobkit.env.record import RankExit
 
 
 def test_events_are_values() -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobkit.agent.events import RankExit
 from jobkit.agent.verdict import first_failure
+from jobkit.env.record import RankExit
 
 
 def ended(rank: int, status: int, order: int, victim_of: int | None = None, by_us: bool = False) -> RankExit:

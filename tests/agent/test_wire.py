@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobkit.agent import wire
-from jobkit.agent.events import Done, Event, Exited, Output, Problem, RankExit, Started
+from jobkit.agent.events import Done, Event, Exited, Output, Problem, Started
+from jobkit.env.record import RankExit
 
 EXIT = RankExit(1, "node-1", 3, None, False, 0, "exit", "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z", 0)
 

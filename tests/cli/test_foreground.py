@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobkit.agent.events import RankExit
 from jobkit.cli.foreground import describe, table
+from jobkit.env.record import RankExit
 
 FAILED = RankExit(
     1, "a", 3, None, False, None, "exit", "2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.500Z", 0

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobkit.agent.events import RankExit
+from jobkit.env.record import RankExit
 from jobkit.jobs import exits
 from jobkit.jobs.record import JobExit, TaskRecord
 

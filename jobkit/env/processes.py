@@ -41,29 +41,44 @@ def reap() -> dict[int, int]:
         ended[pid] = status
 
 
-def members(job: str, groups: Iterable[int], run_dir: str = "") -> set[int]:
+def marks(job: str, run_dir: str = "", rank: int | None = None) -> frozenset[bytes]:
+    """Return what every process of a job, or of one rank of it, carries in its environment.
+
+    Args:
+        job: The job's id.
+        run_dir: The job's run folder; "" for any. A job of the same id may run for another JOBKIT_HOME.
+        rank: The rank; None for all.
+    """
+    texts = (
+        f"{names.JOB}={job}",
+        f"{names.RUN_DIR}={run_dir}" if run_dir else "",
+        "" if rank is None else f"{names.RANK}={rank}",
+    )
+    return frozenset(os.fsencode(text) for text in texts if text)
+
+
+def members(marked: frozenset[bytes], groups: Iterable[int], roots: Iterable[int] = ()) -> set[int]:
     """Return the living processes of a job.
 
     On Linux they are this process's descendants (a subreaper keeps those that daemonise) and those that
-    carry the job's id and run folder in their environment; elsewhere, its descendants and the members of the
+    carry the job's marks in their environment; elsewhere, its descendants and the members of the
     ranks' process groups. A job that one of them submitted is not theirs: its keeper, marked in its
     environment, and what is below it are left alone.
 
     Args:
-        job: The job's id.
+        marked: What `marks` returns.
         groups: Process groups of the ranks.
-        run_dir: The job's run folder; "" for any. A job of the same id may run for another JOBKIT_HOME.
+        roots: Processes that belong to it with all their descendants.
     """
-    texts = (f"JOBKIT_JOB={job}", f"JOBKIT_RUN_DIR={run_dir}" if run_dir else "")
-    marks = {os.fsencode(text) for text in texts if text}
-    found = _by_proc(marks) if _PROC.joinpath("self").exists() else _by_ps(set(groups))
+    tops = (*roots, os.getpid())
+    found = _by_proc(marked, tops) if _PROC.joinpath("self").exists() else _by_ps(set(groups), tops)
     return found - {os.getpid()}
 
 
-def _by_proc(marks: set[bytes]) -> set[int]:
+def _by_proc(marked: frozenset[bytes], tops: tuple[int, ...]) -> set[int]:
     parents: dict[int, int] = {}
     found: set[int] = set()
-    for entry in os.listdir(_PROC):  # noqa: PTH208
+    for entry in os.listdir(_PROC):
         if not entry.isdigit():
             continue
         pid, stat = int(entry), _read(f"/proc/{entry}/stat")
@@ -74,25 +89,25 @@ def _by_proc(marks: set[bytes]) -> set[int]:
         if any(variable.startswith(_KEEPER) for variable in environ):
             continue
         parents[pid] = int(fields[1])
-        if marks <= environ:
+        if marked <= environ:
             found.add(pid)
-    return found | _descendants(parents, os.getpid())
+    return found | _descendants(parents, tops)
 
 
 def _read(path: str) -> bytes:
     """Return a file's bytes; nothing for a process that has ended or is another user's."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open(path, "rb") as file:
             return file.read()
     except OSError:
         return b""
 
 
-def _descendants(parents: dict[int, int], root: int) -> set[int]:
+def _descendants(parents: dict[int, int], tops: tuple[int, ...]) -> set[int]:
     children: dict[int, list[int]] = {}
     for pid, parent in parents.items():
         children.setdefault(parent, []).append(pid)
-    found, new = set(), [root]
+    found, new = {top for top in tops if top in parents}, list(tops)
     while new:
         below = children.get(new.pop(), [])
         found.update(below)
@@ -100,7 +115,7 @@ def _descendants(parents: dict[int, int], root: int) -> set[int]:
     return found
 
 
-def _by_ps(groups: set[int]) -> set[int]:
+def _by_ps(groups: set[int], tops: tuple[int, ...]) -> set[int]:
     ps = subprocess.Popen(["ps", "-axo", "pid=,ppid=,pgid=,stat="], stdout=subprocess.PIPE, text=True)
     rows = [line.split() for line in ps.communicate()[0].splitlines()]
     alive = [
@@ -109,7 +124,7 @@ def _by_ps(groups: set[int]) -> set[int]:
         if "Z" not in state and int(pid) != ps.pid
     ]
     found = {pid for pid, _, group in alive if group in groups}
-    return found | _descendants({pid: parent for pid, parent, _ in alive}, os.getpid())
+    return found | _descendants({pid: parent for pid, parent, _ in alive}, tops)
 
 
 def send(pid: int, number: int) -> None:

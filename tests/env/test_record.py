@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobkit.agent.events import RankExit
-from jobkit.agent.record import now, read_victim, signal_name, write_exit
+from jobkit.env.record import RankExit, now, read_victim, signal_name, write_exit
 
 ENDED = RankExit(2, "a", 3, None, False, None, "exit", "t0", "t1", 0)
 

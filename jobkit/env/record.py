@@ -6,17 +6,58 @@ import dataclasses
 import json
 import os
 import signal
+import time
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-
-from jobkit.agent.events import RankExit
 
 SCHEMA = 1
 
 
+@dataclass(frozen=True)
+class RankExit:
+    """How one rank ended; also the text of its record.
+
+    Attributes:
+        rank: Its rank.
+        host: The host it ran on.
+        status: 0-255; 128 plus the number for a signal.
+        signal: The signal's name, None without one.
+        ended_by_jobkit: Whether it was ended because the job ended; then it never gives the job's status.
+        victim_of: The rank that its error named as the culprit.
+        reason: "exit", "signal" or "not started".
+        started, ended: RFC 3339, UTC.
+        order: Position in time among the exits of this host: 0, 1, … as the agent saw them, or milliseconds
+            of a clock for a rank that was watched by its own shim.
+        hint: What is known about the cause beside the program's own words, with the remedy; "" for nothing.
+    """
+
+    rank: int
+    host: str
+    status: int
+    signal: str | None
+    ended_by_jobkit: bool
+    victim_of: int | None
+    reason: str
+    started: str
+    ended: str
+    order: int
+    hint: str = ""
+
+
+def rfc3339(seconds: float) -> str:
+    """Return a time, in seconds since the epoch, in UTC.
+
+    >>> rfc3339(0.25)
+    '1970-01-01T00:00:00.250Z'
+    """
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def now() -> str:
     """Return the time as RFC 3339 in UTC."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(time.time())
 
 
 def signal_name(number: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobkit.agent.processes import POLL_S, Ending, members, send
+from jobkit.env.processes import POLL_S, Ending, marks, members, send
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
 JOB = f"test-processes-{os.getpid()}"
@@ -23,7 +23,7 @@ def test_a_process_that_carries_the_job_in_its_environment_is_a_member() -> None
         subprocess.Popen(SLEEP, env=environ, start_new_session=True) as mine,
         subprocess.Popen(SLEEP) as child,
     ):
-        found = members(JOB, ())
+        found = members(marks(JOB), ())
         for process in (mine, child):
             process.kill()
     assert {mine.pid, child.pid} <= found
@@ -31,7 +31,9 @@ def test_a_process_that_carries_the_job_in_its_environment_is_a_member() -> None
 
 
 def test_a_longer_id_is_another_job() -> None:
-    program = "import sys; from jobkit.agent.processes import members; print(*members(sys.argv[1], ()))"
+    program = (
+        "import sys; from jobkit.env.processes import marks, members; print(*members(marks(sys.argv[1]), ()))"
+    )
     environ = {**os.environ, "JOBKIT_JOB": f"{JOB}0"}
     with subprocess.Popen(SLEEP, env=environ, start_new_session=True) as other:
         seen = subprocess.run(
@@ -42,8 +44,8 @@ def test_a_longer_id_is_another_job() -> None:
 
 
 def test_a_job_of_the_same_id_with_another_run_folder_is_another_job() -> None:
-    program = "import sys; from jobkit.agent import processes\n"
-    program += "print(*processes.members(sys.argv[1], (), sys.argv[2]))"
+    program = "import sys; from jobkit.env import processes\n"
+    program += "print(*processes.members(processes.marks(*sys.argv[1:]), ()))"
     environ = {**os.environ, "JOBKIT_JOB": JOB, "JOBKIT_RUN_DIR": "/homes/one"}
     with subprocess.Popen(SLEEP, env=environ, start_new_session=True) as one:
         command = [sys.executable, "-c", program, JOB]
@@ -57,10 +59,10 @@ def test_a_job_of_the_same_id_with_another_run_folder_is_another_job() -> None:
 
 def test_a_run_folder_whose_name_is_not_utf_8_tells_jobs_apart() -> None:
     folder = os.fsdecode(b"/runs\xff/j")
-    marks = {"JOBKIT_JOB": "j-bytes", "JOBKIT_RUN_DIR": folder}
-    process = subprocess.Popen(["sleep", "600"], env={**os.environ, **marks}, start_new_session=True)
+    carried = {"JOBKIT_JOB": "j-bytes", "JOBKIT_RUN_DIR": folder}
+    process = subprocess.Popen(["sleep", "600"], env={**os.environ, **carried}, start_new_session=True)
     try:
-        assert process.pid in members("j-bytes", (), folder)
+        assert process.pid in members(marks("j-bytes", folder), ())
     finally:
         process.kill()
         process.wait()
@@ -74,7 +76,7 @@ def test_the_keeper_of_another_job_and_what_it_started_are_not_members() -> None
     with subprocess.Popen((sys.executable, "-c", program), env=environ, stdout=subprocess.PIPE) as keeper:
         assert keeper.stdout is not None
         below = int(keeper.stdout.readline())
-        found = members(JOB, ())
+        found = members(marks(JOB), ())
         os.kill(below, signal.SIGKILL)
         keeper.kill()
     assert not {keeper.pid, below} & found
@@ -99,7 +101,7 @@ def test_ending_is_polite_first_and_then_is_not(wait: Callable[..., Any], tmp_pa
 def test_every_child_that_has_ended_is_collected() -> None:
     program = """
 import os, time
-from jobkit.agent.processes import reap
+from jobkit.env.processes import reap
 pids = [os.fork() or os._exit(3) for _ in range(3)]
 statuses = {}
 while len(statuses) < 3:
@@ -118,7 +120,7 @@ def test_a_grace_is_shortened_never_lengthened(graces: tuple[float, float]) -> N
 
 
 def test_what_cannot_be_ended_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobkit.agent.processes.GIVE_UP_S", 0.0)
+    monkeypatch.setattr("jobkit.env.processes.GIVE_UP_S", 0.0)
     ending = Ending(lambda: {2**22 + 1}, 0.0)
     time.sleep(0.01)
     assert ending.step()
