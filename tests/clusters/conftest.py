@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from clusters import hosts, slurm
+from clusters import hosts, mpi, sge, slurm
 
 
 @pytest.fixture(scope="session")
@@ -20,5 +20,24 @@ def cluster(_hosts_can_be_had: None, tmp_path_factory: pytest.TempPathFactory) -
     if reason := slurm.why_not():
         pytest.skip(reason)
     running = slurm.Slurm(tmp_path_factory.mktemp("slurm"))
+    yield running
+    running.end()
+
+
+@pytest.fixture(params=mpi.NAMES)
+def mpirun(request: pytest.FixtureRequest) -> mpi.Mpi:
+    """Each launcher of MPI."""
+    found = mpi.find(request.param)
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found
+
+
+@pytest.fixture(scope="session")
+def grid(_hosts_can_be_had: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sge.GridEngine]:
+    """Grid Engine, two nodes."""
+    if reason := sge.why_not():
+        pytest.skip(reason)
+    running = sge.GridEngine(tmp_path_factory.mktemp("sge"))
     yield running
     running.end()

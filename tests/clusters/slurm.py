@@ -31,6 +31,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
 LaunchParameters=use_interactive_step
+SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=0,batch_sched_delay=0
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 ReturnToService=2
@@ -73,7 +74,7 @@ class Slurm:
             self._daemon(_LOGIN, "slurmctld", "-D")
             for node in NODES:
                 self._daemon(node, "slurmd", "-D", "-N", node)
-            self._wait()
+            self._until("idle\n" * len(NODES), "sinfo", "--noheader", "--Node", "--format=%T")
         except BaseException:
             self.end()
             raise
@@ -121,14 +122,18 @@ class Slurm:
         """Run a command of Slurm's on the login host to its end."""
         return self.hosts.run(_LOGIN, *words, cwd=cwd, environ=self.environ(**variables), check=check)
 
-    def _wait(self) -> None:
+    def batch(self, script: Path, *flags: str) -> None:
+        """Run a batch script in its folder, and wait until no job is left; `sbatch --wait` looks too seldom."""
+        self.run("sbatch", *flags, str(script), cwd=str(script.parent))
+        self._until("", "squeue", "--noheader")
+
+    def _until(self, wanted: str, *words: str) -> None:
         until = time.monotonic() + _DEADLINE_S
-        states = ""
-        while states != "idle\n" * len(NODES):
+        while (got := self.run(*words, check=False)).returncode or got.stdout != wanted:
             if time.monotonic() > until:
-                raise AssertionError(f"nodes are not idle: {states!r}\n{self._logs()}")
+                wrong = f"got {got.stdout!r}, expected {wanted!r}"
+                raise AssertionError(f"{' '.join(words)}: {wrong}\n{got.stderr}{self._logs()}")
             time.sleep(0.05)
-            states = self.run("sinfo", "--noheader", "--Node", "--format=%T", check=False).stdout
 
     def _logs(self) -> str:
         return "\n".join(f"{log.name}:\n{log.read_text()[-2000:]}" for log in self.folder.glob("*.log"))
