@@ -4,16 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from jobkit.env import outer
 from jobkit.env.data import dataclass
-from jobkit.env.launchers import env, foreign, jobkit
+from jobkit.env.launchers import (
+    dstack,
+    env,
+    flux,
+    jobkit,
+    kubernetes,
+    lsf,
+    mpich,
+    mvapich2,
+    openmpi,
+    pals,
+    pbs,
+    sge,
+    skypilot,
+    slurm,
+    torchrun,
+)
 from jobkit.env.placement import Facts, Found, NotARank, Placement
+from jobkit.errors import PlacementError
 
-# In the order in which they are asked: jobkit's agent sets torch's and MLX's variables itself, so it comes
-# first; plain variables come before launchers whose ranks cannot be brought together, since whoever set them
-# has done that.
-DETECTORS = (("jobkit", jobkit.detect), ("env", env.detect), ("foreign", foreign.detect))
+# Innermost first, as they are stacked where nothing else tells: torchrun inside mpirun inside srun inside a
+# pod. Plain variables come last, since whoever starts ranks around this process may leave its own.
+DETECTORS = (
+    ("jobkit", jobkit.detect),
+    ("torchrun", torchrun.detect),
+    ("openmpi", openmpi.detect),
+    ("mvapich2", mvapich2.detect),
+    ("mpich", mpich.detect),
+    ("pals", pals.detect),
+    ("flux", flux.detect),
+    ("slurm", slurm.detect),
+    ("lsf", lsf.detect),
+    ("pbs", pbs.detect),
+    ("sge", sge.detect),
+    ("skypilot", skypilot.detect),
+    ("dstack", dstack.detect),
+    ("kubernetes", kubernetes.detect),
+    ("env", env.detect),
+)
+
+# The processes from which a launcher's ranks descend on their own host, by the first 15 letters of their
+# names. A rank of torchrun may have any Python above it: that of whoever calls its API.
+_PROCESSES = {
+    "torchrun": ("torchrun", "pt_elastic", "accelerate", "python"),
+    "openmpi": ("orted", "prted", "prterun", "prte", "orterun", "mpirun", "mpiexec", "mpirun.openmpi"),
+    "mvapich2": ("mpispawn", "hydra_pmi_proxy"),
+    "mpich": ("hydra_pmi_proxy", "pmi_proxy", "mpiexec.gforker"),
+    "pals": ("palsd",),
+    "flux": ("flux-shell",),
+    "slurm": ("slurmstepd",),
+    "pbs": ("pbs_mom",),
+    "sge": ("sge_shepherd",),
+}
+# Launchers of MPI libraries: none of them starts the others, so that two which disagree cannot be ordered.
+_PEERS = ("openmpi", "mvapich2", "mpich", "pals")
 
 NO_LAUNCHER = "no launcher's variables are set: rank 0 of 1"
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    Answer: TypeAlias = Found | NotARank | PlacementError
+    Ask: TypeAlias = Callable[[Mapping[str, str], Facts], Found | NotARank | None]
 
 
 @dataclass(frozen=True)
@@ -25,12 +83,14 @@ class Detection:
         reason: Why, in a sentence.
         found: What the launcher's variables say; None where this process is not a rank.
         evidence: What each launcher's detector said, in the order asked.
+        outer: A word for each launcher that was visible, for a program that is started from here.
     """
 
     launcher: str | None
     reason: str
     found: Found | None
     evidence: tuple[tuple[str, str], ...]
+    outer: tuple[str, ...] = ()
 
     @property
     def placement(self) -> Placement | None:
@@ -39,37 +99,91 @@ class Detection:
 
 
 def detect(environ: Mapping[str, str], facts: Facts) -> Detection:
-    """Return the first launcher that calls this process its own.
+    """Return the innermost launcher that calls this process its own.
 
     Raises:
-        LaunchError: A variable of the launcher found is no number, or contradicts another.
+        PlacementError: Its variables are malformed, or contradict each other or those of another launcher.
     """
-    found: tuple[str, Found | NotARank] | None = None
-    evidence = []
-    for name, ask in DETECTORS:
-        answer = ask(environ, facts)
-        evidence.append((name, _said(answer)))
-        if answer is not None and found is None:
-            found = (name, answer)
-    return _detection(found, tuple(evidence), facts)
+    answers = {name: answer for name, ask in DETECTORS if (answer := _asked(ask, environ, facts)) is not None}
+    evidence = tuple((name, _said(answers.get(name))) for name, _ in DETECTORS)
+    visible = {name: a for name, a in answers.items() if not isinstance(a, PlacementError)}
+    around = outer.words(visible, environ)
+    if not answers:
+        alone = Found(Placement(0, 1, 0, 1, 0, 1, (facts.host,)))
+        return Detection(None, NO_LAUNCHER, alone, evidence, around)
+    name, why = _innermost(answers, environ, facts)
+    answer = answers[name]
+    if isinstance(answer, PlacementError):
+        raise answer
+    if isinstance(answer, NotARank):
+        return Detection(None, answer.reason, None, evidence, around)
+    return Detection(name, f"{name} says {_place(answer.placement)}{why}", answer, evidence, around)
 
 
-def _said(answer: Found | NotARank | None) -> str:
+def _asked(ask: Ask, environ: Mapping[str, str], facts: Facts) -> Answer | None:
+    """Return a detector's answer; that its variables are malformed counts only if it is the innermost."""
+    try:
+        return ask(environ, facts)
+    except PlacementError as error:
+        return error
+
+
+def _innermost(answers: Mapping[str, Answer], environ: Mapping[str, str], facts: Facts) -> tuple[str, str]:
+    """Return the name of the launcher that is nearest to this process, and how that is known."""
+    if "jobkit" in answers:
+        visible = {n: a for n, a in answers.items() if not isinstance(a, PlacementError)}
+        inside = outer.newer(visible, environ)
+        if not inside:
+            return "jobkit", ""
+        answers = {name: answers[name] for name in inside}
+    placed = [name for name, answer in answers.items() if not isinstance(answer, NotARank)]
+    if placed and placed[0] in _PROCESSES and len(answers) > 1:
+        nearest = _nearest(answers, facts)
+        if nearest is not None:
+            return nearest
+    _compare(placed, answers)
+    return (placed or list(answers))[0], ""
+
+
+def _nearest(answers: Mapping[str, Answer], facts: Facts) -> tuple[str, str] | None:
+    """Return the launcher whose process is the nearest above this one; None where none is seen."""
+    for _, process in (facts.ancestors or ())[1:]:
+        program = "python" if process.startswith("python") else process.partition(":")[0]
+        for name in answers:
+            if program in _PROCESSES.get(name, ()):
+                return name, f", by {process} above this process"
+    return None
+
+
+def _compare(placed: list[str], answers: Mapping[str, Answer]) -> None:
+    """Refuse two launchers of which either may have started the other, where they disagree.
+
+    Raises:
+        PlacementError: They do; both are printed.
+    """
+    peers = [(name, a) for name in placed if name in _PEERS and isinstance(a := answers[name], Found)]
+    for name, answer in peers[1:]:
+        first_name, first = peers[0]
+        one, other = first.placement, answer.placement
+        if (one.rank, one.size) != (other.rank, other.size):
+            raise PlacementError(
+                f"{first_name} says {_place(one)} ({_variables(first)}), {name} says {_place(other)} "
+                f"({_variables(answer)}): one of them was inherited\n\nhint: unset the variables of the other"
+            )
+
+
+def _variables(found: Found) -> str:
+    sources = dict(found.sources)
+    return f"{sources['rank']}, {sources['size']}"
+
+
+def _said(answer: Answer | None) -> str:
     if answer is None:
         return "not found"
+    if isinstance(answer, PlacementError):
+        return str(answer).partition("\n")[0]
     return answer.reason if isinstance(answer, NotARank) else _place(answer.placement)
 
 
 def _place(placement: Placement) -> str:
     return f"rank {placement.rank} of {placement.size}"
-
-
-def _detection(
-    found: tuple[str, Found | NotARank] | None, evidence: tuple[tuple[str, str], ...], facts: Facts
-) -> Detection:
-    if found is None:
-        return Detection(None, NO_LAUNCHER, Found(Placement(0, 1, 0, 1, 0, 1, (facts.host,))), evidence)
-    name, answer = found
-    if isinstance(answer, NotARank):
-        return Detection(None, answer.reason, None, evidence)
-    return Detection(name, f"{name} says {_place(answer.placement)}", answer, evidence)

@@ -11,15 +11,108 @@ from jobkit.errors import LaunchError, complaint
 
 _HOSTFILE = "MLX_HOSTFILE"
 
+# Beginnings of the variables of launchers that have processes above their ranks, or none where they ought to.
+_LAUNCHERS = (
+    "SLURM_",
+    "OMPI_COMM_WORLD_",
+    "PMI",
+    "MV2_COMM_WORLD_",
+    "TORCHELASTIC_",
+    "FLUX_",
+    "JSM_",
+    "LSB_JOBID",
+    "PBS_JOBID",
+    "PE_HOSTFILE",
+    "SGE_TASK_ID",
+)
+# Variables that name a file, and files that a variable calls for.
+_NAMED = ("PBS_NODEFILE", "PE_HOSTFILE", "LSB_DJOB_RANKFILE", "LSB_DJOB_HOSTFILE")
+_KUBERNETES, _ETC_HOSTS = "JOB_COMPLETION_INDEX", "/etc/hosts"
+_LARGEST = 1 << 20  # bytes read of a file, enough for 10 000 hosts
+
+_INITIAL_NAMESPACE = 0xEFFFFFFC  # the inode that Linux gives to the first process namespace
+_DEEPEST = 64
+_DAEMON = "slurmstepd"
+_SHELLS = ("bash", "sh", "zsh", "dash", "ksh", "csh", "tcsh", "fish", "ash")
+_TORCHRUN = ("torch.distributed.run", "torch.distributed.launch")
+
 
 def facts(environ: Mapping[str, str]) -> Facts:
-    """Return the facts of this process.
+    """Return the facts of this process; most of them only where a launcher's variables call for them.
 
     Raises:
         LaunchError: MLX_HOSTFILE names a file that is not a list of lists of addresses.
     """
     path = environ.get(_HOSTFILE) if "JOBKIT_RANK" not in environ else None
-    return Facts(os.uname().nodename, _hostfile_hosts(path) if path else None)
+    host, hosts = os.uname().nodename, _hostfile_hosts(path) if path else None
+    if not any(name.startswith(_LAUNCHERS) for name in environ):
+        return Facts(host, hosts, files=_files(environ))
+    return Facts(
+        host,
+        hosts,
+        _ancestors(os.getpid()),
+        _contained(),
+        _text("/proc/self/cgroup"),
+        os.isatty(0),
+        _files(environ),
+    )
+
+
+def _ancestors(pid: int) -> tuple[tuple[int, str], ...] | None:
+    """Return a process and those above it; None where the system does not tell (macOS)."""
+    found: list[tuple[int, str]] = []
+    while pid > 0 and len(found) < _DEEPEST:
+        stat = _text(f"/proc/{pid}/stat")
+        if stat is None:
+            break
+        name, _, rest = stat.partition("(")[2].rpartition(")")
+        found.append((pid, _shown(pid, name)))
+        pid = int(rest.split()[1])
+    return tuple(found) or None
+
+
+def _shown(pid: int, name: str) -> str:
+    """Return a process's name, for those where it matters with the part of their command that does.
+
+    Never the whole command, which may hold a password and is recorded for others to read.
+    """
+    python = name.startswith("python")
+    if not (python or name in _SHELLS or name == _DAEMON):
+        return name
+    words = (_text(f"/proc/{pid}/cmdline") or "").rstrip("\0").split("\0")
+    if name == _DAEMON:
+        return words[0] or name
+    if python:
+        return "torchrun" if any(module in words[1:6] for module in _TORCHRUN) else name
+    return f"{name} -c" if any(not w.startswith("-") or w == "-c" for w in words[1:]) else name
+
+
+def _contained() -> bool | None:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino != _INITIAL_NAMESPACE
+    except OSError:
+        return None
+
+
+def _files(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    named = [(name, environ[name]) for name in _NAMED if environ.get(name)]
+    if _KUBERNETES in environ:
+        named.append((_ETC_HOSTS, _ETC_HOSTS))
+    read = [(name, _text(path)) for name, path in named]
+    return tuple((name, text) for name, text in read if text is not None)
+
+
+def _text(path: str) -> str | None:
+    try:
+        # Not waiting for a writer: whatever a variable names is opened here.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    try:
+        with open(descriptor, "rb", closefd=True) as file:
+            return (file.read(_LARGEST) or b"").decode(errors="replace")
+    except OSError:
+        return None
 
 
 def _hostfile_hosts(path: str) -> tuple[str, ...]:

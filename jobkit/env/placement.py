@@ -54,9 +54,11 @@ class NotARank:
 
     Attributes:
         reason: What was found, and the remedy.
+        job: The allocation: "slurm-44"; "" where the environment has no such thing.
     """
 
     reason: str
+    job: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,11 @@ class Facts:
     Attributes:
         host: This host's name.
         hostfile_hosts: A host per rank, from the file that MLX_HOSTFILE names.
-        ancestors: The processes above this one, nearest first: process id and name, ((812, "slurmstepd"), …).
+        ancestors: This process and those above it, nearest first: process id and name. A shell that was
+            given its commands is "bash -c", one that reads them from its input "bash"; Slurm's daemon is
+            named with its step: ((815, "python3"), (812, "slurmstepd: [44.0]"), …).
+        contained: Whether this process has a process namespace of its own (a container), from which a
+            launcher's processes cannot be seen.
         cgroup: The text of /proc/self/cgroup.
         terminal: Whether standard input is a terminal.
         files: The text of each file that a launcher's variable names: (("PBS_NODEFILE", "n1\\nn1\\n"), …).
@@ -75,6 +81,7 @@ class Facts:
     host: str | None = None
     hostfile_hosts: tuple[str, ...] | None = None
     ancestors: tuple[tuple[int, str], ...] | None = None
+    contained: bool | None = None
     cgroup: str | None = None
     terminal: bool | None = None
     files: tuple[tuple[str, str], ...] = ()

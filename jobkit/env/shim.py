@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from jobkit.env import names, ports, translate
+from jobkit.env import names, outer, ports, translate
 from jobkit.env.data import dataclass
 from jobkit.env.detect import Detection
 from jobkit.env.files import write_private
@@ -57,6 +57,7 @@ def prepare(
     for path, text in translation.files:
         write_private(path, text)
     program = translate.program_environ(dict(environ), translation)
+    program |= outer.record(found.outer, program)
     watched = link is None and found.launcher not in (None, "jobkit", "env")
     paths = tuple(path for path, _ in translation.files)
     return Prepared(program, placement, identity, found.launcher, watched, paths)

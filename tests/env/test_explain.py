@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jobkit.env import explain
-from jobkit.env.detect import detect
+from jobkit.env.detect import DETECTORS, detect
 from jobkit.env.placement import Facts
 
 HERE = Facts(host="node-1")
@@ -28,7 +28,7 @@ def test_what_is_known_only_at_the_start_is_null() -> None:
     said = explain.to_json(found, explain.variables(found, {}, ("any",)))
     assert json.loads(json.dumps(said))["variables"]["MASTER_PORT"] is None
     assert said["launcher"] is None
-    assert said["evidence"] == {"jobkit": "not found", "env": "not found", "foreign": "not found"}
+    assert said["evidence"] == dict.fromkeys((name for name, _ in DETECTORS), "not found")
 
 
 def test_a_rank_that_has_met_the_others_keeps_what_it_has() -> None:
@@ -40,7 +40,7 @@ def test_a_rank_that_has_met_the_others_keeps_what_it_has() -> None:
 def test_sources_and_evidence_are_explained() -> None:
     found = detect(PLACED, HERE)
     text = explain.to_text(found, explain.variables(found, PLACED, ("any",)), explain=True)
-    assert text.startswith("launcher: jobkit (jobkit says rank 1 of 2)\n  jobkit: rank 1 of 2\n  env: ")
+    assert text.startswith("launcher: jobkit (jobkit says rank 1 of 2)\n  jobkit: rank 1 of 2\n  torchrun: ")
     assert "MLX_RANK=1                    ← MLX_RANK, as found" in text
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jobkit.env.launchers.read import checked, count
+from jobkit.env.launchers.read import checked, count, own_host
 from jobkit.env.placement import Facts, Found, Placement
 
 _MLX_RANK, _MLX_WORLD_SIZE = "MLX_RANK", "MLX_WORLD_SIZE"
 _RANK, _WORLD_SIZE, _LOCAL_RANK, _LOCAL_WORLD_SIZE = "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"
+_MLX_HOSTFILE, _MASTER_ADDR, _MASTER_PORT = "MLX_HOSTFILE", "MASTER_ADDR", "MASTER_PORT"
+_FROM_HOSTS = ("size", "local_rank", "local_size", "node", "nodes", "hosts")
 
 
 def detect(environ: Mapping[str, str], facts: Facts) -> Found | None:
@@ -30,8 +32,8 @@ def _by_hosts(rank: int, hosts: tuple[str, ...]) -> Found:
     local_rank = local.index(rank) if rank in local else 0
     node = nodes.index(host) if host in nodes else 0
     placement = Placement(rank, len(hosts), local_rank, max(1, len(local)), node, len(nodes), hosts)
-    sources = (("rank", _MLX_RANK), ("size", "MLX_HOSTFILE"), ("hosts", "MLX_HOSTFILE"))
-    return Found(checked(placement, _MLX_RANK, _MLX_RANK), sources=sources)
+    sources = (("rank", _MLX_RANK), *((field, _MLX_HOSTFILE) for field in _FROM_HOSTS))
+    return Found(checked(placement, sources), first_host=hosts[0], sources=sources)
 
 
 def _by_size(environ: Mapping[str, str], rank_name: str, size_name: str, facts: Facts) -> Found:
@@ -40,7 +42,15 @@ def _by_size(environ: Mapping[str, str], rank_name: str, size_name: str, facts: 
     local_size = count(environ, _LOCAL_WORLD_SIZE) if environ.get(_LOCAL_WORLD_SIZE) else size
     local_rank = count(environ, _LOCAL_RANK) if environ.get(_LOCAL_RANK) else rank % max(1, local_size)
     nodes = -(-size // max(1, local_size))
-    hosts = tuple(facts.host if local_size == size or r == rank else None for r in range(size))
+    hosts = own_host(size, rank, facts.host, alone=local_size == size)
     placement = Placement(rank, size, local_rank, local_size, rank // max(1, local_size), nodes, hosts)
-    sources = (("rank", rank_name), ("size", size_name), ("local_rank", _LOCAL_RANK))
-    return Found(checked(placement, rank_name, _LOCAL_RANK), sources=sources)
+    sources = (
+        ("rank", rank_name),
+        ("size", size_name),
+        ("local_rank", _LOCAL_RANK if environ.get(_LOCAL_RANK) else rank_name),
+        ("local_size", _LOCAL_WORLD_SIZE if environ.get(_LOCAL_WORLD_SIZE) else size_name),
+        ("first_host", _MASTER_ADDR),
+    )
+    address = environ.get(_MASTER_ADDR, "")
+    job = f"env-{address}:{environ.get(_MASTER_PORT, '')}" if address else ""
+    return Found(checked(placement, sources), job, 1, address or None, sources)

@@ -1,12 +1,14 @@
-"""A rank that jobkit's own agent placed."""
+"""A rank that jobkit's own agent, or a jobkit around this one, placed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from jobkit.env import names
-from jobkit.env.launchers.read import checked, count
+from jobkit.env.launchers.read import checked, count, own_host
 from jobkit.env.placement import Facts, Found, Placement
+
+_SOURCES = tuple(zip(Placement.__match_args__, names.PLACEMENT, strict=False))
 
 
 def detect(environ: Mapping[str, str], facts: Facts) -> Found | None:
@@ -14,11 +16,8 @@ def detect(environ: Mapping[str, str], facts: Facts) -> Found | None:
     if names.RANK not in environ:
         return None
     rank, size, local_rank, local_size, node, nodes = (count(environ, name) for name in names.PLACEMENT)
-    alone = local_size == size
-    hosts = tuple(facts.host if alone or r == rank else None for r in range(size))
+    hosts = own_host(size, rank, facts.host, alone=local_size == size)
     placement = Placement(rank, size, local_rank, local_size, node, nodes, hosts)
     attempt = count(environ, names.ATTEMPT) if environ.get(names.ATTEMPT) else 1
-    sources = tuple(zip(Placement.__match_args__, names.PLACEMENT, strict=False))
-    return Found(
-        checked(placement, names.RANK, names.LOCAL_RANK), environ.get(names.JOB, ""), attempt, None, sources
-    )
+    sources = (*_SOURCES, ("job", names.JOB), ("attempt", names.ATTEMPT))
+    return Found(checked(placement, _SOURCES), environ.get(names.JOB, ""), attempt, None, sources)

@@ -36,7 +36,7 @@ def test_of_several_hosts_a_rank_knows_its_own() -> None:
     ("wrong", "message"),
     [
         ({"JOBKIT_RANK": "2"}, "JOBKIT_RANK: not a rank of this job, got 2, expected less than 2"),
-        ({"JOBKIT_LOCAL_RANK": "5"}, "JOBKIT_LOCAL_RANK: not a rank"),
+        ({"JOBKIT_LOCAL_RANK": "5"}, "JOBKIT_LOCAL_RANK: not a local rank"),
         ({"JOBKIT_SIZE": ""}, "JOBKIT_SIZE: not a count, got ''"),
         ({"JOBKIT_RANK": "-1"}, "JOBKIT_RANK: not a count, got '-1'"),
         ({"JOBKIT_NODES": "two"}, "JOBKIT_NODES: not a count, got 'two'"),
