@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jobkit.env.gang import Report
 
 NAMES = ("any", "ring", "jaccl", "jaccl-ring", "mpi", "nccl", "none")
+MPI_LAUNCHERS = ("openmpi", "mpich", "mvapich2", "pals", "slurm", "flux", "lsf")
 
 
 def parse(text: str, where: str = "--backend") -> tuple[str, ...]:
@@ -27,21 +28,26 @@ def parse(text: str, where: str = "--backend") -> tuple[str, ...]:
 
 
 def resolve(
-    wanted: tuple[str, ...], reports: tuple[Report, ...], *, has_mesh: bool = False
+    wanted: tuple[str, ...],
+    reports: tuple[Report, ...],
+    *,
+    has_mesh: bool = False,
+    launcher: str | None = None,
 ) -> tuple[str, ...]:
     """Return the backends whose variables are set, `any` replaced by what every rank can use.
 
     Args:
         wanted: Names of NAMES, one or several.
         reports: In rank order.
-        has_mesh: Whether an RDMA device matrix was given.
+        has_mesh: Whether a matrix of RDMA devices connects the ranks.
+        launcher: Who started them.
 
     Raises:
         LaunchError: A backend that was named cannot run on these hosts.
     """
     chosen = tuple(dict.fromkeys(_any(reports, has_mesh) if name == "any" else name for name in wanted))
     for name in chosen:
-        _check(name, reports, has_mesh)
+        _check(name, reports, has_mesh, launcher)
     return chosen
 
 
@@ -58,19 +64,20 @@ def _one_device_each(reports: tuple[Report, ...]) -> bool:
     return all(deal(tuple(lists), 1, share=False) is not None for lists in nodes.values())
 
 
-def _check(name: str, reports: tuple[Report, ...], has_mesh: bool) -> None:
+def _check(name: str, reports: tuple[Report, ...], has_mesh: bool, launcher: str | None) -> None:
     if name == "nccl":
         _check_devices(reports)
     if name in ("jaccl", "jaccl-ring") and not has_mesh:
-        hint = "use --backend ring, or give a hostfile with rdma devices"
+        hint = (
+            "use --backend ring, or name a hostfile with rdma devices: jaccl.hostfile, JOBKIT_JACCL_HOSTFILE"
+        )
         raise LaunchError(
             complaint(f"backend {name}", "no RDMA devices are known for these hosts", hint=hint)
         )
-    if name == "mpi":
-        hint = "start the program with mpirun, or use --backend ring"
-        raise LaunchError(
-            complaint("backend mpi", "ranks of MPI are started by mpirun, not by this agent", hint=hint)
-        )
+    if name == "mpi" and launcher not in MPI_LAUNCHERS:
+        wrong = f"ranks of MPI are started by MPI's launcher, not by {launcher or 'nobody'}"
+        hint = "mpirun -n N jobkit exec --backend mpi -- CMD, or use --backend ring"
+        raise LaunchError(complaint("backend mpi", wrong, hint=hint))
 
 
 def _check_devices(reports: tuple[Report, ...]) -> None:

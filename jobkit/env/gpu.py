@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from jobkit.errors import LaunchError, complaint
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 _SLURM_STEP_GPUS = "SLURM_STEP_GPUS"
 
 Devices = tuple[str, ...]
@@ -22,7 +22,7 @@ def visible_devices(environ: Mapping[str, str], device_nodes: tuple[str, ...]) -
         environ: Where the variable may be; without it every device of the host is visible.
         device_nodes: The names in /dev.
     """
-    given = environ.get(VISIBLE)
+    given = environ.get(_VISIBLE)
     if given is None:
         return tuple(str(i) for i in range(sum(n[:6] == "nvidia" and n[6:].isdigit() for n in device_nodes)))
     devices: list[str] = []

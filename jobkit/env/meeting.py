@@ -6,16 +6,17 @@ import os
 from collections.abc import Mapping
 
 from jobkit import __version__
-from jobkit.env import backends, ports, translate
+from jobkit.env import ports, translate
 from jobkit.env.addresses import addresses
 from jobkit.env.data import dataclass
 from jobkit.env.gang import AgentLink, Report, Table
-from jobkit.env.gpu import device_nodes, devices_of, identities, visible_devices
+from jobkit.env.gpu import device_nodes, identities, visible_devices
 from jobkit.env.identity import mlx_version, node_identity
 from jobkit.env.placement import Placement
 from jobkit.env.ports import EVERY_ADDRESS, REUSEADDR, REUSEPORT, Reservation
+from jobkit.env.resolve import resolve
 from jobkit.env.settings import Settings, settings
-from jobkit.env.translate import Identity, Translation
+from jobkit.env.translate import Identity, Resolved, Translation
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,14 @@ def meet(
     identity: Identity,
     wanted: tuple[str, ...],
     link: AgentLink,
+    launcher: str | None,
 ) -> Translation:
     chosen = settings(environ)
     held = hold(placement, chosen, has_gpu=bool(visible_devices(environ, device_nodes())))
     table = link.meet(report(environ, placement, chosen, held))
-    names_ = backends.resolve(wanted, table.reports)
-    _release_unused(held, names_, table)
-    devices = _devices(environ, table, placement.rank, chosen, names_)
-    return translate.together(placement, identity, table, names_, devices)
+    resolved = resolve(environ, placement.rank, chosen, wanted, table, launcher)
+    _release_unused(held, resolved, table)
+    return translate.together(placement, identity, table, resolved)
 
 
 def hold(placement: Placement, chosen: Settings, *, has_gpu: bool) -> Held:
@@ -103,36 +104,31 @@ def _port(reservation: Reservation | None) -> int:
     return 0 if reservation is None else reservation.port
 
 
-def _release_unused(held: Held, chosen: tuple[str, ...], table: Table) -> None:
+def _release_unused(held: Held, chosen: Resolved, table: Table) -> None:
     unused: list[Reservation | None] = []
     if not translate.needs_ring(chosen, table):
         unused += [reservation for row in held.ring for reservation in row]
-    unused += [] if "nccl" in chosen else [held.nccl]
-    unused += [] if "jaccl" in chosen or "jaccl-ring" in chosen else [held.jaccl]
+    unused += [] if "nccl" in chosen.backends else [held.nccl]
+    unused += [held.jaccl] if chosen.rdma is None else []
+    unused += [] if chosen.store else [held.torch]
     for reservation in unused:
         if reservation is not None:
             ports.release(reservation)
 
 
-def _devices(
-    environ: Mapping[str, str], table: Table, rank: int, chosen: Settings, resolved: tuple[str, ...]
-) -> str:
-    per_rank = max(chosen.gpus_per_rank, 1 if "nccl" in resolved else 0)
-    if not per_rank:
-        return ""
-    of_node = [report for report in table.reports if report.node == table.reports[rank].node]
-    index = [report.rank for report in of_node].index(rank)
-    lists = tuple(report.devices for report in of_node)
-    visible = visible_devices(environ, device_nodes())
-    return devices_of(index, visible, lists, per_rank, share=chosen.share_gpus)
-
-
 def check_alone(
-    environ: Mapping[str, str], placement: Placement, chosen: Settings, wanted: tuple[str, ...]
-) -> None:
-    """Refuse a backend that was named and cannot run here, though a job of one rank would not use it.
+    environ: Mapping[str, str],
+    placement: Placement,
+    chosen: Settings,
+    wanted: tuple[str, ...],
+    launcher: str | None,
+) -> str:
+    """Return the devices of the only rank, "" to leave them as they are.
+
+    Refuses a backend that was named and cannot run here, though a job of one rank would not use it.
 
     Raises:
         LaunchError: It cannot.
     """
-    backends.resolve(wanted, (report(environ, placement, chosen, NOTHING_HELD),))
+    table = Table((report(environ, placement, chosen, NOTHING_HELD),), "")
+    return resolve(environ, 0, chosen, wanted, table, launcher).devices

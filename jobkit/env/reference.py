@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jobkit.env import gpu, names
-from jobkit.env.mlx import jaccl, nccl, ring
-from jobkit.env.translate import MLX_RANK, MLX_WORLD_SIZE
+from jobkit.env import names
+from jobkit.env.mlx import jaccl, mpi, nccl, ring
+from jobkit.env.translate import MLX_RANK, MLX_WORLD_SIZE, VISIBLE
 
 _HEAD = """\
 # The environment of a rank
@@ -45,19 +45,24 @@ _SECTIONS: tuple[tuple[str, dict[str, str]], ...] = (
         {
             MLX_RANK: "This rank.",
             MLX_WORLD_SIZE: "Ranks of the job.",
-            ring.HOSTFILE: 'ring: path of `[["ip:port", …], …]` in rank order. Also set for nccl where the '
-            "installed MLX is a CPU build, which would otherwise make groups of one.",
+            ring.HOSTFILE: 'ring: path of `[["ip:port", …], …]` in rank order. Also set where the installed '
+            "MLX has no part for the backend chosen and would make groups of one: for nccl in a build "
+            "without CUDA, for jaccl on Linux, for an MPI other than Open MPI.",
             nccl.HOST_IP: "nccl: address of rank 0.",
             nccl.PORT: "nccl: port of rank 0.",
-            gpu.VISIBLE: "This rank's part of the devices that were visible, by the names that they had: "
+            VISIBLE: "This rank's part of the devices that were visible, by the names that they had: "
             "one with nccl, else `gpus_per_rank`; as found where that is 0. ROCm's variables stay as found.",
-            jaccl.IBV_DEVICES: "jaccl: path of the matrix of devices.",
+            jaccl.IBV_DEVICES: "jaccl: path of the matrix of devices in the order of the ranks.",
             jaccl.COORDINATOR: "jaccl: address and port of rank 0.",
             jaccl.RING: "jaccl-ring: `1`.",
+            ", ".join(
+                mpi.NAMES
+            ): "mpi: the library that the launcher's ranks meet with, where unset: MLX, its "
+            "documentation and mpi4py each have a name for it.",
         },
     ),
     (
-        "What PyTorch reads (any backend but `none`; not where the variables were set by hand)",
+        "What PyTorch reads (any backend but `none`; as found under torchrun, and where set by hand)",
         {
             "RANK": "This rank.",
             "WORLD_SIZE": "Ranks of the job.",
@@ -68,7 +73,7 @@ _SECTIONS: tuple[tuple[str, dict[str, str]], ...] = (
         },
     ),
     (
-        "From the launcher to the shim (gone when the program starts)",
+        "To the shim, by the agent or, all but the first, an sbatch script (gone when the program starts)",
         {
             names.AGENT_FD: "Descriptor of the connection to the agent of this host.",
             names.PORTS: "`FIRST-LAST`: the ports that may be reserved.",
@@ -77,6 +82,8 @@ _SECTIONS: tuple[tuple[str, dict[str, str]], ...] = (
             names.NCCL_BOOTSTRAP_PORT: "The port for NCCL's bootstrap.",
             names.GPUS_PER_RANK: "CUDA devices per rank.",
             names.SHARE_GPUS: "`1`: ranks may share a device.",
+            names.JACCL_HOSTFILE: "Path, on every host, of a hostfile with JACCL's matrix: rows are found by "
+            "host name or address, whatever the order of the ranks.",
             names.SPEC_HASH: "Hash of the spec; ranks with different ones do not start.",
         },
     ),

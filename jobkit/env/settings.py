@@ -1,4 +1,4 @@
-"""What the launcher handed down to the shim beside the placement."""
+"""Choices handed down to the shim beside the placement, by the agent or by the script that starts it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Settings:
         gpus_per_rank: CUDA devices per rank; 0 leaves CUDA_VISIBLE_DEVICES as it is, except under nccl.
         share_gpus: Whether ranks may share a device.
         spec_hash: Hash of the spec, "" without one.
+        jaccl_hostfile: A hostfile with JACCL's matrix of devices, "" without one.
     """
 
     ports: tuple[int, int] | None
@@ -28,6 +29,7 @@ class Settings:
     gpus_per_rank: int
     share_gpus: bool
     spec_hash: str
+    jaccl_hostfile: str = ""
 
 
 def settings(environ: Mapping[str, str]) -> Settings:
@@ -43,6 +45,7 @@ def settings(environ: Mapping[str, str]) -> Settings:
         gpus_per_rank=_number(environ, names.GPUS_PER_RANK, 0),
         share_gpus=environ.get(names.SHARE_GPUS, "") == "1",
         spec_hash=environ.get(names.SPEC_HASH, ""),
+        jaccl_hostfile=environ.get(names.JACCL_HOSTFILE, ""),
     )
 
 

@@ -86,7 +86,7 @@ def _translation(
         return _as_found(environ, found, placement, identity)
     from jobkit.env.meeting import meet
 
-    return meet(environ, placement, identity, wanted, link)
+    return meet(environ, placement, identity, wanted, link, found.launcher)
 
 
 def _alone(
@@ -99,12 +99,15 @@ def _alone(
     if found.launcher == "env":
         return Translation(translate.placement_variables(placement, identity))
     chosen = settings(environ)
-    if wanted != ("any",):
+    devices = ""
+    if wanted != ("any",) or chosen.gpus_per_rank:
         from jobkit.env.meeting import check_alone
 
-        check_alone(environ, placement, chosen, wanted)
+        devices = check_alone(environ, placement, chosen, wanted, found.launcher)
+    if found.launcher in translate.WITH_STORE:
+        return translate.alone(placement, identity, None, devices)
     port = ports.reserve(ports.EVERY_ADDRESS, ports.REUSEADDR, chosen.ports).port
-    return translate.alone(placement, identity, port)
+    return translate.alone(placement, identity, port, devices)
 
 
 def _as_found(

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from jobkit.env.gang import Table
 
 MLX_RANK, MLX_WORLD_SIZE = "MLX_RANK", "MLX_WORLD_SIZE"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+WITH_STORE = ("torchrun", "env")  # launchers that have set torch's variables themselves
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,27 @@ class Identity:
     def folder(self) -> str:
         """Folder of the files that this attempt's ranks on this host share."""
         return f"{self.run_dir}/attempt-{self.attempt}/gang"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The backends of a job, with what one rank of it needs for them beside the gang's table.
+
+    Attributes:
+        backends: None is `any` or `none`.
+        devices: This rank's part of the CUDA devices; "" leaves them as they are.
+        rdma: JACCL's matrix of devices in rank order, None without.
+        library: Variables that name the library of MPI.
+        mlx_mpi: Whether MLX itself can use that library.
+        store: Whether torch's variables are set; the launchers torchrun and env have set them.
+    """
+
+    backends: tuple[str, ...]
+    devices: str = ""
+    rdma: str | None = None
+    library: tuple[tuple[str, str], ...] = ()
+    mlx_mpi: bool = False
+    store: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,54 +79,74 @@ def placement_variables(placement: Placement, identity: Identity) -> dict[str, s
     return {**own, names.RUN_DIR: identity.run_dir} if identity.run_dir else own
 
 
-def alone(placement: Placement, identity: Identity, torch_port: int) -> Translation:
-    """Return what the only rank of a job finds: no contract variable, so that every group is of size one."""
-    own = placement_variables(placement, identity)
-    return Translation({**own, **torch.variables(placement, "127.0.0.1", torch_port)})
+def alone(placement: Placement, identity: Identity, torch_port: int | None, devices: str = "") -> Translation:
+    """Return what the only rank of a job finds: no contract variable, so that every group is of size one.
+
+    Args:
+        placement: The rank's.
+        identity: The attempt's.
+        torch_port: For torch's store; None where the launcher has set torch's variables.
+        devices: Its CUDA devices; "" leaves them as they are.
+    """
+    variables = placement_variables(placement, identity)
+    variables |= {} if torch_port is None else torch.variables(placement, "127.0.0.1", torch_port)
+    return Translation({**variables, VISIBLE: devices} if devices else variables)
 
 
-def together(
-    placement: Placement, identity: Identity, table: Table, backends: tuple[str, ...], devices: str = ""
-) -> Translation:
+def together(placement: Placement, identity: Identity, table: Table, chosen: Resolved) -> Translation:
     """Return what one rank of several finds.
 
     Args:
         placement: The rank's.
         identity: The attempt's.
         table: Everybody's reports.
-        backends: Resolved; none is `any` or `none`.
-        devices: This rank's part of the CUDA devices; "" leaves them as they are.
+        chosen: The backends, and what this rank needs for them.
     """
     # A program that is alone never needs these.
-    from jobkit.env import gpu, layer
-    from jobkit.env.mlx import nccl, ring
+    from jobkit.env import layer
+    from jobkit.env.mlx import jaccl, nccl, ring
     from jobkit.env.reachable import reachable
 
-    hosts, gang, token = (f"{identity.folder}/{name}" for name in ("hosts.json", "gang.json", "token"))
+    paths = (f"{identity.folder}/{name}" for name in ("hosts.json", "gang.json", "token", "devices.json"))
+    hosts, gang, token, devices = paths
     addresses = reachable(table)
     first = addresses[0][0]
     variables = placement_variables(placement, identity)
-    variables |= torch.variables(placement, first, table.reports[0].torch)
+    variables |= torch.variables(placement, first, table.reports[0].torch) if chosen.store else {}
     variables |= {MLX_RANK: str(placement.rank), MLX_WORLD_SIZE: str(placement.size)}
-    variables |= {names.BACKEND: ",".join(backends)}
+    variables |= {names.BACKEND: ",".join(chosen.backends)}
     variables |= layer.variables(gang, token, victim_file(identity, placement.rank))
     files = [(gang, layer.gang_file(table, addresses, identity.job, identity.attempt)), (token, table.token)]
-    variables |= {gpu.VISIBLE: devices} if devices else {}
-    if "nccl" in backends:
+    variables |= {VISIBLE: chosen.devices} if chosen.devices else {}
+    if "nccl" in chosen.backends:
         variables |= nccl.variables(table, first)
-    if needs_ring(backends, table):
+    if chosen.rdma is not None:
+        variables |= jaccl.variables(table, first, devices, ring="jaccl-ring" in chosen.backends)
+        files.append((devices, chosen.rdma))
+    variables |= dict(chosen.library)
+    if needs_ring(chosen, table):
         variables |= ring.variables(hosts)
         files.append((hosts, ring.hostfile(table, addresses)))
     return Translation(variables, tuple(files))
 
 
-def needs_ring(backends: tuple[str, ...], table: Table) -> bool:
+def needs_ring(chosen: Resolved, table: Table) -> bool:
     """Say whether the ring's variables are set.
 
-    Beside `ring` itself, where MLX has no part for the backend chosen: there `init()` would otherwise make
-    as many groups of one as there are ranks, silently.
+    Beside `ring` itself, where MLX has no part for the backend chosen: NCCL in a build without CUDA, JACCL on
+    Linux, any MPI but Open MPI. There `init()` would otherwise make as many groups of one as there are ranks,
+    silently.
     """
-    return "ring" in backends or ("nccl" in backends and not all(r.cuda_build for r in table.reports))
+    from jobkit.env.mlx import jaccl
+
+    needs = {
+        "ring": True,
+        "nccl": not all(report.cuda_build for report in table.reports),
+        "jaccl": not jaccl.MLX_HAS_IT,
+        "jaccl-ring": not jaccl.MLX_HAS_IT,
+        "mpi": not chosen.mlx_mpi,
+    }
+    return any(needs[name] for name in chosen.backends)
 
 
 def victim_file(identity: Identity, rank: int) -> str:

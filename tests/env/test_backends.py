@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from jobkit.env.backends import parse, resolve
+from jobkit.env.backends import MPI_LAUNCHERS, parse, resolve
 from jobkit.env.gang import Report, Table
 from jobkit.errors import LaunchError, SpecError
 
@@ -37,12 +37,17 @@ def test_any_is_what_every_rank_can_use(
         ("nccl", "backend nccl: rank 0 on node-1: no CUDA device is visible"),
         ("jaccl", "backend jaccl: no RDMA devices are known"),
         ("jaccl-ring", "backend jaccl-ring: no RDMA devices are known"),
-        ("mpi", "backend mpi: ranks of MPI are started by mpirun"),
+        ("mpi", "backend mpi: ranks of MPI are started by MPI's launcher, not by torchrun"),
     ],
 )
 def test_a_backend_that_cannot_run_is_refused(make_table: Make, wanted: str, message: str) -> None:
     with pytest.raises(LaunchError, match=message):
-        resolve((wanted,), make_table(2).reports)
+        resolve((wanted,), make_table(2).reports, launcher="torchrun")
+
+
+@pytest.mark.parametrize("launcher", MPI_LAUNCHERS)
+def test_ranks_of_mpis_launchers_may_use_mpi(make_table: Make, launcher: str) -> None:
+    assert resolve(("mpi", "ring"), make_table(2).reports, launcher=launcher) == ("mpi", "ring")
 
 
 def test_any_is_nccl_where_the_launcher_gave_each_rank_a_device(make_report: Callable[..., Report]) -> None:

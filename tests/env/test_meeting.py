@@ -52,7 +52,7 @@ def test_a_report_says_who_and_where() -> None:
 
 def test_a_backend_that_cannot_run_is_refused_even_for_one_rank() -> None:
     with pytest.raises(LaunchError, match="backend nccl"):
-        check_alone(NO_GPU, Placement(0, 1, 0, 1, 0, 1, ("a",)), SETTINGS, ("nccl",))
+        check_alone(NO_GPU, Placement(0, 1, 0, 1, 0, 1, ("a",)), SETTINGS, ("nccl",), None)
 
 
 class Link:
@@ -77,7 +77,7 @@ def test_ports_that_the_backend_does_not_need_are_given_back(make_report: Callab
     before = sockets()
     link = Link(make_report)
     identity = Identity("j1", 1, "/run")
-    translation = meet(NO_GPU, SECOND, identity, ("any",), link)  # type: ignore[arg-type]
+    translation = meet(NO_GPU, SECOND, identity, ("any",), link, "jobkit")  # type: ignore[arg-type]
     held = sockets() - before
     assert len(held) == 2  # the ring's and the layer's
     assert all(os.get_inheritable(fd) for fd in held)

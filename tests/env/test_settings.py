@@ -18,8 +18,9 @@ def test_every_setting_is_read() -> None:
         "JOBKIT_GPUS_PER_RANK": "1",
         "JOBKIT_SHARE_GPUS": "1",
         "JOBKIT_SPEC_HASH": "abc",
+        "JOBKIT_JACCL_HOSTFILE": "/h.json",
     }
-    assert settings(environ) == Settings((20000, 20999), 12345, 2, 1, True, "abc")
+    assert settings(environ) == Settings((20000, 20999), 12345, 2, 1, True, "abc", "/h.json")
 
 
 @pytest.mark.parametrize("text", ["5", "9-5", "a-b", "0-9", "1-65536", "-"])

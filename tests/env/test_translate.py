@@ -9,8 +9,9 @@ import pytest
 
 from jobkit.env import names
 from jobkit.env.gang import Table
+from jobkit.env.mlx import jaccl
 from jobkit.env.placement import Placement
-from jobkit.env.translate import Identity, Translation, alone, program_environ, together
+from jobkit.env.translate import Identity, Resolved, Translation, alone, program_environ, together
 
 Make = Callable[..., Table]
 
@@ -42,28 +43,79 @@ RING = {"MLX_HOSTFILE": "/run/j1/attempt-2/gang/hosts.json"}
 NCCL = {"NCCL_HOST_IP": "127.0.0.1", "NCCL_PORT": "40001"}
 
 
+JACCL = {
+    "MLX_IBV_DEVICES": "/run/j1/attempt-2/gang/devices.json",
+    "MLX_JACCL_COORDINATOR": "127.0.0.1:40002",
+}
+LIBRARY = {"MLX_MPI_LIBNAME": "/lib/libmpi.so.40"}
+MATRIX = '[[null, "en1"], ["en2", null]]'
+
+
 @pytest.mark.parametrize(
-    ("backends", "cuda_build", "expected"),
+    ("chosen", "cuda_build", "expected"),
     [
-        (("ring",), False, {"JOBKIT_BACKEND": "ring", **RING}),
-        (("nccl",), True, {"JOBKIT_BACKEND": "nccl", **NCCL}),
+        (Resolved(("ring",)), False, RING),
+        (Resolved(("nccl",)), True, NCCL),
         # A CPU build of MLX would silently make two groups of one: the ring's variables are set beside.
-        (("nccl",), False, {"JOBKIT_BACKEND": "nccl", **NCCL, **RING}),
-        (("ring", "nccl"), True, {"JOBKIT_BACKEND": "ring,nccl", **NCCL, **RING}),
+        (Resolved(("nccl",)), False, {**NCCL, **RING}),
+        (Resolved(("ring", "nccl")), True, {**NCCL, **RING}),
+        # So would MLX's JACCL on Linux.
+        (Resolved(("jaccl",), rdma=MATRIX), False, {**JACCL, **RING}),
+        (Resolved(("jaccl-ring",), rdma=MATRIX), False, {**JACCL, "MLX_JACCL_RING": "1", **RING}),
+        (Resolved(("mpi",), library=tuple(LIBRARY.items()), mlx_mpi=True), False, LIBRARY),
+        # So would MLX's MPI with a library that is not Open MPI.
+        (Resolved(("mpi",), library=tuple(LIBRARY.items())), False, {**LIBRARY, **RING}),
+        (Resolved(("ring",), devices="GPU-1"), False, {**RING, "CUDA_VISIBLE_DEVICES": "GPU-1"}),
     ],
 )
 def test_a_rank_of_several_finds(
-    make_table: Make, backends: tuple[str, ...], cuda_build: bool, expected: dict[str, str]
+    make_table: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: Resolved,
+    cuda_build: bool,
+    expected: dict[str, str],
 ) -> None:
-    table = make_table(2, devices=("0", "1"), cuda_build=cuda_build)
-    assert together(SECOND, IDENTITY, table, backends).variables == {**PLACED, **expected}
+    monkeypatch.setattr(jaccl, "MLX_HAS_IT", False)
+    found = together(SECOND, IDENTITY, make_table(2, cuda_build=cuda_build), chosen).variables
+    assert found == {**PLACED, "JOBKIT_BACKEND": ",".join(chosen.backends), **expected}
 
 
-def test_the_files_that_the_variables_name_are_written(make_table: Make) -> None:
-    translation = together(SECOND, IDENTITY, make_table(2), ("ring",))
-    files = dict(translation.files)
-    named = {value for value in translation.variables.values() if value.startswith("/run/j1/attempt-2/gang/")}
-    assert files.keys() == named
+def test_where_mlx_has_jaccl_it_finds_no_ring_to_prefer(
+    make_table: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaccl, "MLX_HAS_IT", True)
+    found = together(SECOND, IDENTITY, make_table(2), Resolved(("jaccl",), rdma=MATRIX)).variables
+    assert "MLX_HOSTFILE" not in found
+
+
+def test_torchs_variables_are_left_to_the_launcher_that_has_set_them(make_table: Make) -> None:
+    translation = together(SECOND, IDENTITY, make_table(2), Resolved(("ring",), store=False))
+    assert not translation.variables.keys() & {*names.TORCH}
+    theirs = dict.fromkeys(names.TORCH, "torchrun's")
+    assert program_environ(theirs, translation).items() >= theirs.items()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "files"),
+    [
+        (Resolved(("ring",)), {"hosts.json"}),
+        (Resolved(("nccl",)), set()),
+        (Resolved(("jaccl",), rdma=MATRIX), {"hosts.json", "devices.json"}),
+    ],
+)
+def test_every_file_that_a_variable_names_is_written(
+    make_table: Make, monkeypatch: pytest.MonkeyPatch, chosen: Resolved, files: set[str]
+) -> None:
+    monkeypatch.setattr(jaccl, "MLX_HAS_IT", False)
+    translation = together(SECOND, IDENTITY, make_table(2, cuda_build=True), chosen)
+    folder = "/run/j1/attempt-2/gang/"
+    named = {value for value in translation.variables.values() if value.startswith(folder)}
+    assert named == {path for path, _ in translation.files}
+    assert named == {f"{folder}{name}" for name in {"gang.json", "token", *files}}
+
+
+def test_the_ring_and_the_token_are_in_their_files(make_table: Make) -> None:
+    files = dict(together(SECOND, IDENTITY, make_table(2), Resolved(("ring",))).files)
     hosts = json.loads(files["/run/j1/attempt-2/gang/hosts.json"])
     assert hosts == [["127.0.0.1:20000"], ["127.0.0.1:20001"]]
     assert files["/run/j1/attempt-2/gang/token"] == "ab" * 32
@@ -95,8 +147,8 @@ def test_settings_stay() -> None:
     assert program_environ(settings, Translation({})) == settings
 
 
-def test_devices_are_set_only_where_some_were_dealt(make_table: Make) -> None:
-    table = make_table(2)
-    assert "CUDA_VISIBLE_DEVICES" not in together(SECOND, IDENTITY, table, ("ring",)).variables
-    given = together(SECOND, IDENTITY, table, ("ring",), "GPU-1").variables
-    assert given["CUDA_VISIBLE_DEVICES"] == "GPU-1"
+def test_the_only_rank_may_have_devices_and_a_launcher_with_a_store() -> None:
+    placement = Placement(0, 1, 0, 1, 0, 1, ("a",))
+    variables = alone(placement, Identity("j1", 1, ""), None, "2,3").variables
+    assert variables["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert not variables.keys() & {*names.TORCH}

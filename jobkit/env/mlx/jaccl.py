@@ -1,14 +1,18 @@
-"""MLX's JACCL: RDMA over a mesh of devices, met at one address of rank 0."""
+"""MLX's JACCL: RDMA between hosts that a matrix of devices connects, met at one address of rank 0."""
 
 from __future__ import annotations
+
+import sys
 
 from jobkit.env.gang import Table
 
 IBV_DEVICES, COORDINATOR, RING = "MLX_IBV_DEVICES", "MLX_JACCL_COORDINATOR", "MLX_JACCL_RING"
+BACKENDS = ("jaccl", "jaccl-ring")
+MLX_HAS_IT = sys.platform == "darwin"
 
 
 def variables(table: Table, address: str, devices_file: str, *, ring: bool) -> dict[str, str]:
-    """Return JACCL's variables.
+    """Return JACCL's variables. Programs of its own library read these names too, after JACCL_'s.
 
     Args:
         table: Everybody's reports.
