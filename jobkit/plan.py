@@ -99,6 +99,7 @@ class Plan:
         subnet: Network whose addresses are used, or None.
         ports: First and last port, or None for any.
         connections_per_ip: TCP connections of the ring for each address.
+        jaccl_hostfile: Absolute path of the hostfile with JACCL's matrix, or None.
         notes: Lines for stderr, such as what a smoke test leaves out.
     """
 
@@ -129,6 +130,7 @@ class Plan:
     subnet: str | None
     ports: tuple[int, int] | None
     connections_per_ip: int
+    jaccl_hostfile: str | None
     notes: tuple[str, ...]
 
 
@@ -196,6 +198,7 @@ def plan(
         subnet=spec.network.subnet,
         ports=spec.network.ports,
         connections_per_ip=spec.ring.connections_per_ip,
+        jaccl_hostfile=str(Path(cwd, spec.jaccl.hostfile)) if spec.jaccl.hostfile else None,
         notes=tuple(notes),
     )
 

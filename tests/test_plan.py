@@ -55,6 +55,7 @@ def test_the_shortest_spec_is_one_rank_here() -> None:
         subnet=None,
         ports=None,
         connections_per_ip=1,
+        jaccl_hostfile=None,
         notes=(),
     )
 
@@ -64,7 +65,7 @@ def test_what_the_spec_says_is_in_the_plan() -> None:
         "run: a\nname: n\nranks: 4\ncpus_per_rank: 2\ngpus_per_rank: 1\nshare_gpus: true\nbackend: ring\n"
         "forward: [F]\nsecrets: [S]\ninherit: false\nsnapshot: true\nsetup: [x]\ntime: 1h\n"
         "retries: {failed: 2}\nsignal: {name: USR1}\nnetwork: {subnet: 10.0.0.0/8, ports: 1-9}\n"
-        "ring: {connections_per_ip: 2}\nafter: [b]\n"
+        "ring: {connections_per_ip: 2}\njaccl: {hostfile: hosts.json}\nafter: [b]\n"
     )
 
     assert (found.name, found.ranks, found.nodes, found.ranks_per_node) == ("n", 4, 1, 4)
@@ -73,6 +74,7 @@ def test_what_the_spec_says_is_in_the_plan() -> None:
     assert (found.snapshot, found.setup, found.time_s) == (True, ("x",), 3600)
     assert (found.retries, found.signal) == (Retries(failed=2), SignalSpec("USR1", 60))
     assert (found.subnet, found.ports, found.connections_per_ip) == ("10.0.0.0/8", (1, 9), 2)
+    assert found.jaccl_hostfile == "/project/here/hosts.json"
     assert found.after == ("b",)
 
 

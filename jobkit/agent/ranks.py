@@ -76,6 +76,11 @@ def rank_environ(
     placed |= {names.SPEC_HASH: request.spec_hash, names.SUBNET: request.subnet or ""}
     placed[names.PORTS] = f"{request.ports[0]}-{request.ports[1]}" if request.ports else ""
     placed[names.NCCL_BOOTSTRAP_PORT] = str(request.nccl_port or "")
+    placed |= {
+        names.GPUS_PER_RANK: str(request.gpus_per_rank),
+        names.SHARE_GPUS: str(int(request.share_gpus)),
+    }
+    placed[names.JACCL_HOSTFILE] = request.jaccl_hostfile or ""
     return {**_talkative(request, environ), **placed}
 
 

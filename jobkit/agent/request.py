@@ -39,6 +39,9 @@ class Request:
         grace_s: Seconds between TERM and KILL.
         nccl_port: The one port for NCCL's bootstrap; None for any.
         spec_hash: Hash of the spec, "" without one; ranks with different ones do not start.
+        gpus_per_rank: CUDA devices per rank; 0 leaves what is visible as it is, but under nccl.
+        share_gpus: Whether ranks may share a device.
+        jaccl_hostfile: Absolute path of the hostfile with JACCL's matrix; None without.
     """
 
     job: str
@@ -66,6 +69,9 @@ class Request:
     grace_s: float = 5.0
     nccl_port: int | None = None
     spec_hash: str = ""
+    gpus_per_rank: int = 0
+    share_gpus: bool = False
+    jaccl_hostfile: str | None = None
 
 
 def encode(request: Request) -> bytes:

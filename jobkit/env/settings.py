@@ -40,10 +40,10 @@ def settings(environ: Mapping[str, str]) -> Settings:
     """
     return Settings(
         ports=_range(environ.get(names.PORTS, "")),
-        nccl_port=_number(environ, names.NCCL_BOOTSTRAP_PORT, 0) or None,
-        connections_per_ip=_number(environ, names.CONNECTIONS_PER_IP, 1),
-        gpus_per_rank=_number(environ, names.GPUS_PER_RANK, 0),
-        share_gpus=environ.get(names.SHARE_GPUS, "") == "1",
+        nccl_port=_number(environ, names.NCCL_BOOTSTRAP_PORT, 0, 0, 65535) or None,
+        connections_per_ip=_number(environ, names.CONNECTIONS_PER_IP, 1, 1, 64),
+        gpus_per_rank=_number(environ, names.GPUS_PER_RANK, 0, 0, 1024),
+        share_gpus=_number(environ, names.SHARE_GPUS, 0, 0, 1) == 1,
         spec_hash=environ.get(names.SPEC_HASH, ""),
         jaccl_hostfile=environ.get(names.JACCL_HOSTFILE, ""),
     )
@@ -53,13 +53,17 @@ def _range(text: str) -> tuple[int, int] | None:
     if not text:
         return None
     first, dash, last = text.partition("-")
-    if not (dash and first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
+    are_ports = all(text.isdecimal() and len(text) < 6 for text in (first, last))
+    if not (dash and are_ports and 0 < int(first) <= int(last) < 65536):
         raise LaunchError(complaint(names.PORTS, "not a range of ports", got=text, expected="FIRST-LAST"))
     return int(first), int(last)
 
 
-def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+def _number(environ: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
     text = environ.get(name, "")
-    if text and not text.isdigit():
-        raise LaunchError(complaint(name, "not a count", got=text, expected="an integer >= 0"))
-    return int(text) if text else default
+    if not text:
+        return default
+    if not (text.isdecimal() and len(text) < 6 and least <= int(text) <= most):
+        expected = f"an integer from {least} to {most}"
+        raise LaunchError(complaint(name, "not a number that it can be", got=text, expected=expected))
+    return int(text)

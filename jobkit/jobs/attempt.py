@@ -92,4 +92,7 @@ def requested(
         ports=plan.ports,
         subnet=plan.subnet,
         terminal=None,
+        gpus_per_rank=plan.gpus_per_rank,
+        share_gpus=plan.share_gpus,
+        jaccl_hostfile=plan.jaccl_hostfile,
     )

@@ -8,6 +8,8 @@ import pytest
 
 from jobkit.agent.ranks import base_environ, rank_environ, shim_command, too_many
 from jobkit.agent.request import Request
+from jobkit.env import names
+from jobkit.env.settings import Settings, settings
 
 Make = Callable[..., Request]
 
@@ -49,6 +51,24 @@ def test_a_rank_is_told_its_place(make_request: Make) -> None:
         "1-2",
         "9",
     ]
+
+
+def test_a_rank_is_told_what_the_spec_says(make_request: Make) -> None:
+    request = make_request(
+        "true",
+        connections_per_ip=2,
+        subnet="10.0.0.0/8",
+        nccl_port=7,
+        spec_hash="h",
+        gpus_per_rank=3,
+        share_gpus=True,
+        jaccl_hostfile="/h.json",
+    )
+    environ = rank_environ(request, 0, {}, Path("/run"), 9)
+    assert environ["JOBKIT_SUBNET"] == "10.0.0.0/8"
+    assert settings(environ) == Settings(None, 7, 2, 3, True, "h", "/h.json")
+    unset = rank_environ(make_request("true"), 0, dict.fromkeys(names.HANDED_DOWN, "1"), Path("/run"), 9)
+    assert settings(unset) == Settings(None, None, 1, 0, False, "")
 
 
 def test_what_the_user_set_wins_over_help(make_request: Make) -> None:

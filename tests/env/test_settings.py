@@ -23,12 +23,26 @@ def test_every_setting_is_read() -> None:
     assert settings(environ) == Settings((20000, 20999), 12345, 2, 1, True, "abc", "/h.json")
 
 
-@pytest.mark.parametrize("text", ["5", "9-5", "a-b", "0-9", "1-65536", "-"])
+@pytest.mark.parametrize("text", ["5", "9-5", "a-b", "0-9", "1-65536", "-", "1-²", "1-" + "9" * 5000])
 def test_a_range_that_is_none_is_named(text: str) -> None:
     with pytest.raises(LaunchError, match="JOBKIT_PORTS: not a range of ports"):
         settings({"JOBKIT_PORTS": text})
 
 
-def test_a_count_that_is_none_is_named() -> None:
-    with pytest.raises(LaunchError, match="JOBKIT_GPUS_PER_RANK: not a count, got 'one'"):
-        settings({"JOBKIT_GPUS_PER_RANK": "one"})
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("JOBKIT_GPUS_PER_RANK", "one", "from 0 to 1024"),
+        ("JOBKIT_GPUS_PER_RANK", "-1", "from 0 to 1024"),
+        ("JOBKIT_GPUS_PER_RANK", "²", "from 0 to 1024"),
+        ("JOBKIT_CONNECTIONS_PER_IP", "0", "from 1 to 64"),
+        ("JOBKIT_CONNECTIONS_PER_IP", "9" * 5000, "from 1 to 64"),
+        ("JOBKIT_NCCL_PORT", "65536", "from 0 to 65535"),
+        ("JOBKIT_SHARE_GPUS", "yes", "from 0 to 1"),
+    ],
+)
+def test_a_number_that_is_none_is_named(name: str, text: str, expected: str) -> None:
+    with pytest.raises(
+        LaunchError, match=f"{name}: not a number that it can be, got '{text[:9]}.*{expected}"
+    ):
+        settings({name: text})

@@ -40,6 +40,16 @@ def test_an_agent_is_asked_for_all_ranks_of_this_machine() -> None:
     assert (request.workdir, request.output, request.stdin) == ("/project", "files", "none")
 
 
+def test_what_the_spec_says_of_the_network_and_devices_is_handed_down() -> None:
+    request = requested(
+        "network: {subnet: 10.0.0.0/8, ports: 5000-5009}\ngpus_per_rank: 2\nshare_gpus: true\n"
+        "jaccl: {hostfile: hosts.json}\n"
+    )
+    assert (request.subnet, request.ports) == ("10.0.0.0/8", (5000, 5009))
+    assert (request.gpus_per_rank, request.share_gpus) == (2, True)
+    assert request.jaccl_hostfile == "/project/hosts.json"
+
+
 def test_a_point_has_its_own_name_and_folder() -> None:
     request = requested("sweep: {lr: [1, 2]}\nname: n-${{ sweep.lr }}\n", 1)
     assert (request.job, request.run_dir, request.name) == ("a/1", "/runs/a/1", "n-2")
