@@ -70,14 +70,13 @@ def agent_link(environ: dict[str, str]) -> AgentLink | None:
 
 
 def main(argv: list[str], environ: dict[str, str]) -> int:
-    """Become the program; an exit status only if that failed."""
+    """Become the program, or watch it; returns an exit status unless the process has become the program."""
     link = None
     try:
         link = agent_link(environ)
         given, command = arguments(argv)
         backend = given.get("--backend") or "any"
-        run(environ, parse(backend), given.get("--chdir", ""), command, link)
-        return Exit.NOT_STARTED
+        return run(environ, parse(backend), given.get("--chdir", ""), command, link)
     except JobkitError as error:
         if link is None:
             sys.stderr.write(f"jobkit: error: {error}\n")
@@ -93,8 +92,8 @@ def run(
     folder: str,
     command: tuple[str, ...],
     link: AgentLink | None,
-) -> None:
-    """Become the program; returns only by raising.
+) -> int:
+    """Become the program, or return its exit status where nobody else sees its end.
 
     Raises:
         JobkitError: It cannot be started.
@@ -105,9 +104,14 @@ def run(
         environ = {**environ, "PWD": folder}
     program = find(command, environ)
     prepared = prepare(environ, found, backend, link)
+    if prepared.watched:
+        from jobkit.env.watch import watch
+
+        return watch(program, command, prepared)
     if link is not None:
         link.starting()
     become(program, command, prepared.environ)
+    return Exit.NOT_STARTED
 
 
 if __name__ == "__main__":

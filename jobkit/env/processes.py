@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -116,6 +115,8 @@ def _descendants(parents: dict[int, int], tops: tuple[int, ...]) -> set[int]:
 
 
 def _by_ps(groups: set[int], tops: tuple[int, ...]) -> set[int]:
+    import subprocess
+
     ps = subprocess.Popen(["ps", "-axo", "pid=,ppid=,pgid=,stat="], stdout=subprocess.PIPE, text=True)
     rows = [line.split() for line in ps.communicate()[0].splitlines()]
     alive = [
