@@ -130,7 +130,7 @@ def _report(rank: int, place: Place, held: Held) -> Report:
     port = held.reservations[rank][0].port
     address, ring_ports = (place.address,), ((port,),)
     return Report(
-        rank, place.host, place.node, address, __version__, "", "", (), False, ring_ports, port, 0, 0, 0
+        rank, rank, place.host, place.node, address, __version__, "", "", (), False, ring_ports, port, 0, 0, 0
     )
 
 

@@ -33,7 +33,7 @@ def variables(found: Detection, environ: Mapping[str, str], wanted: tuple[str, .
     """Return what the program would find, in the order in which it is set."""
     if found.placement is None:
         return ()
-    identity = shim.identify(environ)
+    identity = shim.identify(environ, found)
     source = found.launcher or "no launcher"
     own = translate.placement_variables(found.placement, identity)
     shown = [Variable(name, value, _source(name, environ, source)) for name, value in own.items()]

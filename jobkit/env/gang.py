@@ -16,19 +16,21 @@ class Report:
 
     Attributes:
         rank: Its rank.
+        local_rank: Its rank on its node, as its launcher says.
         host: Its host's name.
         node: Boot id and network namespace; equal for two ranks that share loopback and memory.
-        addresses: IPv4 addresses at which the others reach it.
+        addresses: IPv4 addresses at which other hosts reach it, best first; none where it has none.
         jobkit, mlx: Versions; "" where mlx is not installed.
         spec: Hash of the spec, "" without one.
         devices: CUDA devices visible to it, by names that tell those of its node apart.
         cuda_build: Whether the installed mlx is a CUDA build.
-        ring: Ports held for MLX's ring, a row per address.
+        ring: Ports held for MLX's ring, one for each connection of an address, in a row for every address.
         layer: Port held for the bundled backends; 0 without.
         torch, nccl, jaccl: Ports held for the others' meeting points; 0 but on rank 0.
     """
 
     rank: int
+    local_rank: int
     host: str
     node: str
     addresses: tuple[str, ...]
@@ -103,6 +105,10 @@ class AgentLink:
     def __init__(self, fd: int) -> None:
         os.set_inheritable(fd, False)  # the agent sees the program's start as the end of this connection
         self._socket = _socket.socket(fileno=fd)
+
+    def addresses(self) -> tuple[str, ...]:
+        """Return this host's addresses for other hosts: none, since an agent's ranks are all on its host."""
+        return ()
 
     def meet(self, report: Report) -> Table:
         """Report and wait for the table. The agent has the deadline.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from jobkit import __version__
 from jobkit.env import ports, translate
-from jobkit.env.addresses import addresses
+from jobkit.env.complete import complete
 from jobkit.env.data import dataclass
 from jobkit.env.gang import AgentLink, Report, Table
 from jobkit.env.gpu import device_nodes, identities, visible_devices
@@ -18,17 +18,22 @@ from jobkit.env.resolve import resolve
 from jobkit.env.settings import Settings, settings
 from jobkit.env.translate import Identity, Resolved, Translation
 
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from jobkit.env.tcp.link import TcpLink
+
 
 @dataclass(frozen=True)
 class Held:
     """The ports that one rank holds.
 
     Attributes:
-        ring: A row per address.
+        ring: One for each connection of an address.
         layer, torch, nccl, jaccl: One each, or None.
     """
 
-    ring: tuple[tuple[Reservation, ...], ...]
+    ring: tuple[Reservation, ...]
     layer: Reservation | None
     torch: Reservation | None
     nccl: Reservation | None
@@ -43,56 +48,71 @@ def meet(
     placement: Placement,
     identity: Identity,
     wanted: tuple[str, ...],
-    link: AgentLink,
+    link: AgentLink | TcpLink,
     launcher: str | None,
-) -> Translation:
+) -> tuple[Placement, Translation]:
+    """Meet the other ranks; return this one's place without unknowns, and what its program finds.
+
+    Raises:
+        LaunchError: The ranks do not come together, or the backend cannot run on them.
+    """
     chosen = settings(environ)
     held = hold(placement, chosen, has_gpu=bool(visible_devices(environ, device_nodes())))
-    table = link.meet(report(environ, placement, chosen, held))
+    table = link.meet(report(environ, placement, chosen, held, link.addresses()))
     resolved = resolve(environ, placement.rank, chosen, wanted, table, launcher)
     _release_unused(held, resolved, table)
-    return translate.together(placement, identity, table, resolved)
+    placement = complete(placement, table)
+    return placement, translate.together(placement, identity, table, resolved)
 
 
 def hold(placement: Placement, chosen: Settings, *, has_gpu: bool) -> Held:
     """Reserve every port that some backend may need; what the one chosen does not need is given back.
 
+    On every address: which one the others use is known only when all have reported.
+
     Raises:
         LaunchError: There are not enough.
     """
     first = placement.rank == 0
+    nccl = _only(chosen.nccl_port) or chosen.ports
     return Held(
-        tuple(
-            tuple(ports.reserve(ip, REUSEPORT, chosen.ports) for _ in range(chosen.connections_per_ip))
-            for ip in addresses(placement)
-        ),
-        ports.reserve(EVERY_ADDRESS, REUSEPORT, chosen.ports),
-        ports.reserve(EVERY_ADDRESS, REUSEADDR, chosen.ports) if first else None,
-        ports.reserve(EVERY_ADDRESS, REUSEADDR, _only(chosen.nccl_port) or chosen.ports)
-        if first and has_gpu
-        else None,
-        ports.reserve(EVERY_ADDRESS, REUSEPORT, chosen.ports) if first else None,
+        tuple(_hold(REUSEPORT, chosen.ports) for _ in range(chosen.connections_per_ip)),
+        _hold(REUSEPORT, chosen.ports),
+        _hold(REUSEADDR, chosen.ports) if first else None,
+        _hold(REUSEADDR, nccl) if first and has_gpu else None,
+        _hold(REUSEPORT, chosen.ports) if first else None,
     )
+
+
+def _hold(listener: str, range_: tuple[int, int] | None) -> Reservation:
+    return ports.reserve(EVERY_ADDRESS, listener, range_)
 
 
 def _only(port: int | None) -> tuple[int, int] | None:
     return None if port is None else (port, port)
 
 
-def report(environ: Mapping[str, str], placement: Placement, chosen: Settings, held: Held) -> Report:
-    """Return what this rank tells the others."""
+def report(
+    environ: Mapping[str, str],
+    placement: Placement,
+    chosen: Settings,
+    held: Held,
+    addresses: tuple[str, ...] = (),
+) -> Report:
+    """Return what this rank tells the others; `addresses` are those that other hosts reach."""
     version, cuda_build = mlx_version()
     return Report(
         rank=placement.rank,
+        local_rank=placement.local_rank,
         host=os.uname().nodename,
         node=node_identity(),
-        addresses=addresses(placement),
+        addresses=addresses,
         jobkit=__version__,
         mlx=version,
         spec=chosen.spec_hash,
         devices=identities(environ, visible_devices(environ, device_nodes())),
         cuda_build=cuda_build,
-        ring=tuple(tuple(r.port for r in row) for row in held.ring),
+        ring=(tuple(r.port for r in held.ring),),
         layer=_port(held.layer),
         torch=_port(held.torch),
         nccl=_port(held.nccl),
@@ -107,7 +127,7 @@ def _port(reservation: Reservation | None) -> int:
 def _release_unused(held: Held, chosen: Resolved, table: Table) -> None:
     unused: list[Reservation | None] = []
     if not translate.needs_ring(chosen, table):
-        unused += [reservation for row in held.ring for reservation in row]
+        unused += held.ring
     unused += [] if "nccl" in chosen.backends else [held.nccl]
     unused += [held.jaccl] if chosen.rdma is None else []
     unused += [] if chosen.store else [held.torch]

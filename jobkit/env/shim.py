@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from jobkit.env.gang import AgentLink
+    from jobkit.env.tcp.link import TcpLink
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,48 @@ def prepare(
     placement = found.placement
     if placement is None:
         raise LaunchError(complaint("jobkit exec", found.reason))
-    identity = identify(environ)
-    translation = _translation(environ, found, placement, identity, wanted, link)
+    identity = identify(environ, found)
+    placement, translation = _translation(environ, found, placement, identity, wanted, link)
     for path, text in translation.files:
         write_private(path, text)
     program = translate.program_environ(dict(environ), translation)
     program |= outer.record(found.outer, program)
-    watched = link is None and found.launcher not in (None, "jobkit", "env")
     paths = tuple(path for path, _ in translation.files)
+    watched = link is None and (found.launcher not in (None, "jobkit", "env") or bool(paths))
     return Prepared(program, placement, identity, found.launcher, watched, paths)
 
 
-def identify(environ: Mapping[str, str]) -> Identity:
-    """Return job, attempt and run folder; a program started by hand is a job of its own."""
-    job = environ.get(names.JOB) or f"{os.uname().nodename}.{os.getpid()}"
-    attempt = environ.get(names.ATTEMPT, "")
-    return Identity(job, int(attempt) if attempt.isdigit() else 1, environ.get(names.RUN_DIR, ""))
+def identify(environ: Mapping[str, str], found: Detection) -> Identity:
+    """Return job, attempt and run folder; a program started by hand is a job of its own.
+
+    A launcher inside a jobkit rank has a job of its own too, with another folder.
+    """
+    alone = f"{os.uname().nodename}.{os.getpid()}"
+    text = environ.get(names.ATTEMPT, "")
+    attempt = int(text) if text.isdigit() else 1
+    if found.found is None or found.launcher in (None, "jobkit"):
+        return Identity(environ.get(names.JOB) or alone, attempt, environ.get(names.RUN_DIR, ""))
+    from jobkit.env.home import home
+    from jobkit.env.tcp.rendezvous import job_name
+
+    given = outside(environ, found)
+    job = given.get(names.JOB) or job_name(given, found.found) or alone
+    place = given.get(names.RUN_DIR) or f"{home(environ)}/jobs/{_file_name(job)}"
+    if names.ATTEMPT not in given:
+        attempt = found.found.attempt
+    return Identity(job, attempt, place, f"rank-{found.found.placement.rank}.gang")
+
+
+def outside(environ: Mapping[str, str], found: Detection) -> Mapping[str, str]:
+    """Return what was said from outside of this job: inside a jobkit rank its own variables are another's."""
+    if names.RANK not in environ or found.launcher == "jobkit":
+        return environ
+    return {name: value for name, value in environ.items() if name not in names.OWN}
+
+
+def _file_name(job: str) -> str:
+    """Return a name for a folder: `torchrun-a/b:1` → `torchrun-a_b_1`."""
+    return "".join(c if c.isalnum() or c in "-._" else "_" for c in job)
 
 
 def _translation(
@@ -77,16 +104,32 @@ def _translation(
     identity: Identity,
     wanted: tuple[str, ...],
     link: AgentLink | None,
-) -> Translation:
+) -> tuple[Placement, Translation]:
     if wanted == ("none",):
-        return Translation(translate.placement_variables(placement, identity))
+        return placement, Translation(translate.placement_variables(placement, identity))
     if placement.size == 1:
-        return _alone(environ, found, placement, identity, wanted)
-    if link is None:
-        return _as_found(environ, found, placement, identity)
+        return placement, _alone(environ, found, placement, identity, wanted)
+    if link is None and any(name in environ for name in names.CONTRACT) and _is_placed(found):
+        return placement, _as_found(environ, placement, identity)
     from jobkit.env.meeting import meet
 
-    return meet(environ, placement, identity, wanted, link, found.launcher)
+    return meet(environ, placement, identity, wanted, _way(environ, found, link), found.launcher)
+
+
+def _is_placed(found: Detection) -> bool:
+    """Say whether the contract's variables are this rank's own, and nothing stale."""
+    return found.launcher in ("jobkit", "env")
+
+
+def _way(environ: Mapping[str, str], found: Detection, link: AgentLink | None) -> AgentLink | TcpLink:
+    """Return this rank's way to the others: its agent, where that has them all, else the network."""
+    assert found.found is not None
+    if link is not None and (found.found.placement.nodes == 1 or names.COORDINATOR not in environ):
+        return link
+    from jobkit.env.tcp.link import TcpLink
+
+    given = outside(environ, found)
+    return TcpLink(given, found.found, settings(given), given.get(names.RUN_DIR, ""))
 
 
 def _alone(
@@ -110,15 +153,8 @@ def _alone(
     return translate.alone(placement, identity, port, devices)
 
 
-def _as_found(
-    environ: Mapping[str, str], found: Detection, placement: Placement, identity: Identity
-) -> Translation:
+def _as_found(environ: Mapping[str, str], placement: Placement, identity: Identity) -> Translation:
     """Keep what is there: variables set by hand, or by the shim that started this process's parent."""
-    contract = {name: environ[name] for name in names.CONTRACT if name in environ}
-    if not contract:
-        hint = "use --backend none, or start it with jobkit launch"
-        wrong = f"{found.reason}, and no way to meet the other ranks is known"
-        raise LaunchError(complaint("jobkit exec", wrong, hint=hint))
-    met = (names.BACKEND, names.GANG_FILE, names.TOKEN_FILE, names.VICTIM_FILE)
-    contract |= {name: environ[name] for name in met if name in environ}
-    return Translation({**translate.placement_variables(placement, identity), **contract})
+    met = (*names.CONTRACT, names.BACKEND, names.GANG_FILE, names.TOKEN_FILE, names.VICTIM_FILE)
+    kept = {name: environ[name] for name in met if name in environ}
+    return Translation({**translate.placement_variables(placement, identity), **kept})

@@ -24,16 +24,19 @@ class Identity:
         job: The job's id, ID/POINT for a point of a sweep.
         attempt: Counted from 1.
         run_dir: Absolute; "" where there is none.
+        files: Name of the folder of the files that the variables name: the ranks of one agent share one,
+            others have each their own, which they remove.
     """
 
     job: str
     attempt: int
     run_dir: str
+    files: str = "gang"
 
     @property
     def folder(self) -> str:
-        """Folder of the files that this attempt's ranks on this host share."""
-        return f"{self.run_dir}/attempt-{self.attempt}/gang"
+        """Folder of the files that the variables name."""
+        return f"{self.run_dir}/attempt-{self.attempt}/{self.files}"
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def placement_variables(placement: Placement, identity: Identity) -> dict[str, s
     """Return jobkit's own variables, which every program finds whatever its backend."""
     p = placement
     values = (p.rank, p.size, p.local_rank, p.local_size, p.node, p.nodes)
-    own = {name: str(value) for name, value in zip(names.PLACEMENT, values, strict=True)}
+    own = {n: str(v) for n, v in zip(names.PLACEMENT, values, strict=True) if v is not None}
     own |= {names.JOB: identity.job, names.ATTEMPT: str(identity.attempt)}
     return {**own, names.RUN_DIR: identity.run_dir} if identity.run_dir else own
 

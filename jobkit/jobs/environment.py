@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from jobkit.env import names
+from jobkit.env.home import HOME
 from jobkit.env.scrub import scrub
 from jobkit.errors import SpecError, complaint
-from jobkit.jobs.home import HOME, home
+from jobkit.jobs.home import home
 
 # What `inherit: false` starts from.
 MINIMUM = ("PATH", "HOME", "USER", "LANG")

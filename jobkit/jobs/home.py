@@ -6,24 +6,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-HOME = "JOBKIT_HOME"
-XDG_STATE_HOME = "XDG_STATE_HOME"
+from jobkit.env import home as env_home
 
 
 def home(environ: Mapping[str, str], platform: str = sys.platform) -> Path:
-    """Return the folder of everything that jobkit keeps for this user.
-
-    `$JOBKIT_HOME`; else `~/Library/Application Support/jobkit` on macOS, `$XDG_STATE_HOME/jobkit` or
-    `~/.local/state/jobkit` elsewhere (https://specifications.freedesktop.org/basedir-spec).
-    """
-    if environ.get(HOME):
-        return Path(environ[HOME]).absolute()
-    user = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
-    if platform == "darwin":
-        return user / "Library" / "Application Support" / "jobkit"
-    state = environ.get(XDG_STATE_HOME, "")
-    # The specification says that a relative path there is to be ignored.
-    return (Path(state) if state.startswith("/") else user / ".local" / "state") / "jobkit"
+    """Return the folder of everything that jobkit keeps for this user."""
+    return Path(env_home.home(environ, platform))
 
 
 def jobs(environ: Mapping[str, str]) -> Path:

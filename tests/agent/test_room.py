@@ -16,7 +16,7 @@ def frame(message: dict[str, object]) -> bytes:
 
 
 def report(rank: int, mlx: str = "0.32.0") -> Report:
-    return Report(rank, "a", "boot:1", ("127.0.0.1",), "0.1.0", mlx, "", 0, False, ((1,),), 2, 3, 4, 5)
+    return Report(rank, rank, "a", "boot:1", (), "0.1.0", mlx, "", 0, False, ((1,),), 2, 3, 4, 5)
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ def report(rank: int, **differs: Any) -> Report:
     first = rank == 0
     values: dict[str, Any] = {
         "rank": rank,
+        "local_rank": rank,
         "host": "node-1",
         "node": "boot:1",
-        "addresses": ("127.0.0.1",),
+        "addresses": (),
         "jobkit": "0.1.0",
         "mlx": "0.32.0",
         "spec": "",

@@ -79,7 +79,7 @@ def test_a_shim_inside_a_rank_keeps_what_the_rank_has() -> None:
 def test_ranks_without_a_way_to_meet_are_refused() -> None:
     ran = shim("--", "true", RANK="1", WORLD_SIZE="2")
     assert ran.returncode == 125
-    assert "no way to meet the other ranks" in ran.stderr
+    assert "the launcher gives its job no name" in ran.stderr
 
 
 def test_without_a_backend_they_need_none() -> None:

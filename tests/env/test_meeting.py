@@ -23,7 +23,7 @@ NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 def held_ports(held: Held) -> list[ports.Reservation]:
     single = [r for r in (held.layer, held.torch, held.nccl, held.jaccl) if r is not None]
-    return [*single, *(r for row in held.ring for r in row)]
+    return [*single, *held.ring]
 
 
 def give_back(held: Held) -> None:
@@ -40,14 +40,14 @@ def test_rank_0_holds_the_meeting_points_of_all() -> None:
 
 def test_several_connections_hold_several_ports() -> None:
     held = hold(SECOND, Settings(None, None, 3, 0, False, ""), has_gpu=False)
-    assert [len(row) for row in held.ring] == [3]
+    assert len(held.ring) == 3
     give_back(held)
 
 
 def test_a_report_says_who_and_where() -> None:
-    said = report(NO_GPU, SECOND, SETTINGS, NOTHING_HELD)
-    assert (said.rank, said.host, said.jobkit) == (1, os.uname().nodename, __version__)
-    assert (said.addresses, said.devices) == (("127.0.0.1",), ())
+    said = report(NO_GPU, SECOND, SETTINGS, NOTHING_HELD, ("10.0.0.1",))
+    assert (said.rank, said.local_rank, said.host, said.jobkit) == (1, 1, os.uname().nodename, __version__)
+    assert (said.addresses, said.devices) == (("10.0.0.1",), ())
 
 
 def test_a_backend_that_cannot_run_is_refused_even_for_one_rank() -> None:
@@ -62,9 +62,12 @@ class Link:
         self.make_report = make_report
         self.said: list[Report] = []
 
+    def addresses(self) -> tuple[str, ...]:
+        return ()
+
     def meet(self, said: Report) -> Table:
         self.said.append(said)
-        return Table((self.make_report(0), said), "ab")
+        return Table((self.make_report(0, host=said.host, node=said.node), said), "ab")
 
 
 def sockets() -> set[int]:
@@ -77,10 +80,13 @@ def test_ports_that_the_backend_does_not_need_are_given_back(make_report: Callab
     before = sockets()
     link = Link(make_report)
     identity = Identity("j1", 1, "/run")
-    translation = meet(NO_GPU, SECOND, identity, ("any",), link, "jobkit")  # type: ignore[arg-type]
+    unknown = Placement(1, 2, 1, None, None, None, (None, None))
+    placement, translation = meet(NO_GPU, unknown, identity, ("any",), link, "jobkit")  # type: ignore[arg-type]
     held = sockets() - before
     assert len(held) == 2  # the ring's and the layer's
     assert all(os.get_inheritable(fd) for fd in held)
     assert translation.variables["JOBKIT_BACKEND"] == "ring"
+    host = os.uname().nodename
+    assert placement == Placement(1, 2, 1, 2, 0, 1, (host, host))
     for fd in held:
         os.close(fd)

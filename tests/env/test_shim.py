@@ -5,7 +5,7 @@ import os
 import pytest
 
 from jobkit.env.detect import Detection, detect
-from jobkit.env.placement import Facts
+from jobkit.env.placement import Facts, Found, Placement
 from jobkit.env.shim import identify, prepare
 from jobkit.errors import LaunchError
 
@@ -13,14 +13,31 @@ HERE = Facts(host="node-1")
 
 
 def test_a_program_started_by_hand_is_a_job_of_its_own() -> None:
-    identity = identify({})
+    identity = identify({}, detect({}, HERE))
     assert identity.job == f"{os.uname().nodename}.{os.getpid()}"
     assert (identity.attempt, identity.run_dir) == (1, "")
 
 
 def test_a_rank_belongs_to_the_attempt_that_it_is_told() -> None:
-    identity = identify({"JOBKIT_JOB": "j1/3", "JOBKIT_ATTEMPT": "2", "JOBKIT_RUN_DIR": "/run/j1/3"})
+    given = {"JOBKIT_JOB": "j1/3", "JOBKIT_ATTEMPT": "2", "JOBKIT_RUN_DIR": "/run/j1/3"}
+    identity = identify(given, detect({}, HERE))
     assert identity.folder == "/run/j1/3/attempt-2/gang"
+
+
+def test_a_launchers_job_has_a_folder_in_the_home() -> None:
+    launched = Detection(
+        "torchrun", "", Found(Placement(1, 2, 1, 2, 0, 1, ("a", "a")), "torchrun-a/b:1", 3), ()
+    )
+    identity = identify({"JOBKIT_HOME": "/home"}, launched)
+    assert (identity.job, identity.attempt) == ("torchrun-a/b:1", 3)
+    assert identity.folder == "/home/jobs/torchrun-a_b_1/attempt-3/rank-1.gang"
+
+
+def test_a_launcher_inside_a_rank_shares_nothing_with_it() -> None:
+    launched = Detection("openmpi", "", Found(Placement(0, 2, 0, 2, 0, 1, ("a", "a")), "openmpi-7"), ())
+    outside = {"JOBKIT_RANK": "3", "JOBKIT_JOB": "j1", "JOBKIT_ATTEMPT": "2", "JOBKIT_RUN_DIR": "/run/j1"}
+    identity = identify({**outside, "JOBKIT_HOME": "/home"}, launched)
+    assert (identity.job, identity.attempt, identity.run_dir) == ("openmpi-7", 1, "/home/jobs/openmpi-7")
 
 
 def test_a_process_that_is_no_rank_is_refused_with_the_reason() -> None:

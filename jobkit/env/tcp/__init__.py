@@ -1,0 +1,1 @@
+"""The gang of ranks that a foreign launcher started: each comes to the coordinator over TCP."""
