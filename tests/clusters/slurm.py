@@ -123,7 +123,7 @@ class Slurm:
         return self.hosts.run(_LOGIN, *words, cwd=cwd, environ=self.environ(**variables), check=check)
 
     def batch(self, script: Path, *flags: str) -> None:
-        """Run a batch script in its folder, and wait until no job is left; `sbatch --wait` looks too seldom."""
+        """Run a batch script in its folder, and wait until no job is left (`sbatch --wait` looks seldom)."""
         self.run("sbatch", *flags, str(script), cwd=str(script.parent))
         self._until("", "squeue", "--noheader")
 

@@ -54,7 +54,7 @@ def test_processes_with_torchs_variables_meet(tmp_path: Path) -> None:
     ended = ranks(environ, 3, "sh", "-c", "echo $JOBKIT_JOB $JOBKIT_RANK $MLX_RANK; cat $JOBKIT_TOKEN_FILE")
     assert [ran.returncode for ran in ended] == [0, 0, 0], [ran.stderr for ran in ended]
     lines = [ran.stdout.split("\n") for ran in ended]
-    assert [line[0] for line in lines] == [f"127.0.0.1:29401 {rank} {rank}" for rank in range(3)]
+    assert [line[0] for line in lines] == [f"env-127.0.0.1:29401 {rank} {rank}" for rank in range(3)]
     assert len({line[1] for line in lines}) == 1
 
 
