@@ -1,0 +1,62 @@
+"""The library that is chosen for a launcher's ranks, by real launchers and real libraries."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from clusters import mpi
+
+# Opens the library chosen and says how many ranks there are, by what every MPI library has: MPICH's handles
+# are numbers that its ABI fixes, Open MPI's the addresses of its objects.
+WORLD = """
+import ctypes, os, sys
+from jobkit.env.libmpi import OPENMPI
+from jobkit.env.mlx import mpi
+chosen = mpi.library(os.environ, sys.argv[1])
+library = ctypes.CDLL(chosen.path, ctypes.RTLD_GLOBAL)
+library.MPI_Init(None, None)
+if chosen.vendor == OPENMPI:
+    world = ctypes.byref(ctypes.c_char.in_dll(library, "ompi_mpi_comm_world"))
+else:
+    world = ctypes.c_int(0x44000000)
+size = ctypes.c_int()
+library.MPI_Comm_size(world, ctypes.byref(size))
+print(size.value, flush=True)
+library.MPI_Finalize()
+"""
+
+MLX = """
+import os, sys
+from jobkit.env.mlx import mpi
+os.environ |= mpi.variables(mpi.library(os.environ, sys.argv[1]), os.environ)
+import mlx.core as mx
+group = mx.distributed.init(strict=True, backend="mpi")
+print(mx.distributed.all_sum(mx.array(group.rank() + 1)).item(), flush=True)
+"""
+
+
+def said(command: tuple[str, ...]) -> str:
+    """Return what the ranks wrote, without the ends of lines, which come in any order."""
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return "".join(ran.stdout.split())
+
+
+def write(folder: Path, program: str) -> str:
+    (folder / "program.py").write_text(program)
+    return str(folder / "program.py")
+
+
+def test_ranks_meet_with_the_library_that_fits_their_launcher(mpirun: mpi.Mpi, tmp_path: Path) -> None:
+    program = write(tmp_path, WORLD)
+    assert said(mpirun.command(2, sys.executable, program, mpirun.launcher)) == "22"
+
+
+@pytest.mark.parametrize("mpirun", ["Open MPI 4", "Open MPI 5"], indirect=True)
+def test_mlx_sums_under_every_open_mpi(mpirun: mpi.Mpi, tmp_path: Path) -> None:
+    pytest.importorskip("mlx.core")
+    program = write(tmp_path, MLX)
+    assert said(mpirun.command(3, sys.executable, program, mpirun.launcher)) == "666"
