@@ -6,6 +6,7 @@ import os
 
 _READ_BYTES = 1 << 16
 _FULL_BYTES = 4 << 20
+TAIL_BYTES = 8192
 
 
 class Outlet:
@@ -98,12 +99,13 @@ class Inlet:
 
 
 class Source:
-    """The reading end of one stream of one rank."""
+    """The reading end of one stream of one rank, and the last of what came through it."""
 
     def __init__(self, rank: int, stream: int, fd: int) -> None:
         os.set_blocking(fd, False)
         self.rank, self.stream = rank, stream
         self._fd, self.closed = fd, False
+        self.tail = bytearray()
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when there is output, -1 when closed."""
@@ -117,6 +119,8 @@ class Source:
             return b""
         if not data:
             self.close()
+        self.tail += data
+        del self.tail[:-TAIL_BYTES]
         return data
 
     def close(self) -> None:

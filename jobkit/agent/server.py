@@ -19,13 +19,14 @@ from typing import Any
 
 from jobkit.agent import ranks, room, wire
 from jobkit.agent.events import Done, Event, Exited, Output, Problem, Started
-from jobkit.agent.pipes import Inlet, Outlet, Source
+from jobkit.agent.pipes import TAIL_BYTES, Inlet, Outlet, Source
 from jobkit.agent.ranks import Rank
 from jobkit.agent.request import Request
 from jobkit.agent.sentinel import FINISHED, GONE_GRACE_S, GROUP
 from jobkit.agent.setup import Setup
 from jobkit.agent.verdict import first_failure
 from jobkit.env import record
+from jobkit.env.mlx import failures
 from jobkit.env.processes import POLL_S, Ending, become_subreaper, marks, members, reap, send
 from jobkit.env.record import RankExit
 from jobkit.errors import Exit
@@ -460,7 +461,12 @@ class Server:
             started=rank.began,
             ended=record.now(),
             order=len(self.exits),
+            hint=self._hint(rank) if status and not ended_by_jobkit else "",
         )
+
+    def _hint(self, rank: Rank) -> str:
+        tails = [bytes(source.tail) for source in rank.sources if source.stream == 2]
+        return failures.hint(tails[0] if tails else _tail(self.folder / f"rank-{rank.rank}.err"))
 
     def _record(self, ended: RankExit) -> None:
         try:
@@ -525,6 +531,15 @@ def _seconds(text: str, default: float) -> float:
         return float(text)
     except ValueError:
         return default
+
+
+def _tail(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _shim_died(ended: RankExit) -> str:

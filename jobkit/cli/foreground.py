@@ -179,7 +179,8 @@ def describe(first: RankExit, size: int) -> str:
     how = f"was killed by {first.signal}" if first.signal else f"exited with status {first.status}"
     blamed = "" if first.victim_of is None else f" (its error names rank {first.victim_of})"
     others = "; the other ranks were ended" if size > 1 else ""
-    return f"rank {first.rank} of {size} on {first.host} {how}{blamed}{others}"
+    hint = f"\n\nhint: {first.hint}" if first.hint else ""
+    return f"rank {first.rank} of {size} on {first.host} {how}{blamed}{others}{hint}"
 
 
 def table(exits: list[RankExit]) -> str:

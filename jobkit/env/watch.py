@@ -64,7 +64,7 @@ class Watcher:
         self._refusal: CommandError | None = None
         self._child = self._witness = 0
         self._status: int | None = None  # of the program, as `waitpid` gives it
-        self._asked = False  # whether somebody else asked the program to end
+        self._asked: set[int] = set()  # signals from elsewhere that end a program
 
     # --- the start
 
@@ -133,9 +133,9 @@ class Watcher:
         self._reap()
         while self._status is None:
             self._turn(None)
-        if os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) in _ENDS_A_PROGRAM and not self._asked:
-            # The same signal to all may have reached the program first.
-            self._turn(ECHO_S)
+        # A signal to all may have reached, and ended, the program first.
+        of_signal = os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) in _ENDS_A_PROGRAM
+        self._turn(ECHO_S if of_signal else 0.0)
 
     def _turn(self, most_s: float | None) -> None:
         now = time.monotonic()
@@ -163,7 +163,7 @@ class Watcher:
             if number == signal.SIGCHLD:
                 self._reap()
             else:
-                self._asked = self._asked or number in _ENDS_A_PROGRAM
+                self._asked |= {number} & set(_ENDS_A_PROGRAM)
                 self._forwarding.came(number, time.monotonic())
 
     def _witnessed(self, numbers: bytes) -> None:
@@ -275,7 +275,7 @@ class Watcher:
             host=os.uname().nodename,
             status=status,
             signal=signal_name(number) if number else None,
-            ended_by_jobkit=self._asked and bool(number),
+            ended_by_jobkit=bool(self._asked & {signal.SIGTERM, signal.SIGINT, number}),
             victim_of=read_victim(folder, rank) if status else None,
             reason=reason if self._refusal is None else "not started",
             started=rfc3339(self._began),

@@ -232,21 +232,22 @@ class Keeper:
             self.conclude_as(attempt, SUCCEEDED, exits.SUCCESS, None)
         elif done.first is not None and done.first.reason != "not started":
             exit_ = exits.of_rank(done.first)
-            self._failed(attempt, exit_, clock.normal(done.first.ended))
+            told = "; ".join(filter(None, (exits.told(exit_), done.first.hint)))
+            self._failed(attempt, exit_, told, clock.normal(done.first.ended))
         else:
             self._not_run(attempt, done)
 
-    def _failed(self, attempt: Attempt, exit_: JobExit, when: str) -> None:
+    def _failed(self, attempt: Attempt, exit_: JobExit, told: str, when: str) -> None:
         """The program failed: start over where the plan allows it."""
         number = self.record.tasks[attempt.task].attempt
         if number > self.plan.retries.failed:
-            self.conclude_as(attempt, FAILED, exit_, exits.told(exit_), when)
+            self.conclude_as(attempt, FAILED, exit_, told, when)
             return
         self._let_go(attempt)
         self.set_task(
             attempt.task,
             state=REQUEUED,
-            reason=f"attempt {number} failed: {exits.told(exit_)}",
+            reason=f"attempt {number} failed: {told}",
             agent=None,
         )
         self.waiting.appendleft(attempt.task)

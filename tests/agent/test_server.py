@@ -51,6 +51,14 @@ def test_the_first_failure_gives_the_status_and_ends_the_others(make_request: Ma
     assert [e.exit.ended_by_jobkit for e in ran.of(Exited)] == [False, True, True]
 
 
+@pytest.mark.parametrize("output", ["pipe", "files"])
+def test_a_failure_of_mlx_s_ring_is_explained(make_request: Make, run_agent: Run, output: str) -> None:
+    script = 'echo "RuntimeError: [ring] Couldn\'t connect (error: 111)" >&2; exit 1'
+    ran = run_agent(make_request("sh", "-c", script, output=output))
+    assert "jobkit.native.barrier()" in ran.done.first.hint
+    assert run_agent(make_request("false", output=output)).done.first.hint == ""
+
+
 def test_a_signal_gives_128_and_its_number(make_request: Make, run_agent: Run) -> None:
     ran = run_agent(make_request("sh", "-c", "kill -SEGV $$", ranks=1))
     assert (ran.done.status, ran.done.first.signal, ran.done.first.reason) == (139, "SIGSEGV", "signal")

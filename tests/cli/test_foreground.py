@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from jobkit.cli.foreground import describe, table
@@ -17,6 +19,11 @@ KILLED = RankExit(0, "a", 137, "SIGKILL", True, None, "signal", FAILED.started, 
         (FAILED, 2, "rank 1 of 2 on a exited with status 3; the other ranks were ended"),
         (FAILED, 1, "rank 1 of 1 on a exited with status 3"),
         (KILLED, 1, "rank 0 of 1 on a was killed by SIGKILL"),
+        (
+            dataclasses.replace(FAILED, hint="meet first"),
+            1,
+            "rank 1 of 1 on a exited with status 3\n\nhint: meet first",
+        ),
     ],
 )
 def test_a_failure_is_told_in_a_sentence(first: RankExit, size: int, text: str) -> None:

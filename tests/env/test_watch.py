@@ -128,14 +128,29 @@ def test_a_program_that_cannot_be_executed_is_known_by_its_status(
     assert (record(run_dir)["status"], record(run_dir)["reason"]) == (127, "not started")
 
 
+@pytest.mark.parametrize(
+    ("program", "number", "code", "ended_by_jobkit"),
+    [
+        ("sleep 600 & wait", signal.SIGTERM, -15, True),
+        ("trap 'exit 4' TERM; sleep 600 & wait", signal.SIGTERM, 4, True),
+        ("trap 'exit 4' HUP; sleep 600 & wait", signal.SIGHUP, 4, False),
+        ("sleep 600 & wait", signal.SIGHUP, -1, True),
+        ("trap 'exit 4' USR1; sleep 600 & wait", signal.SIGUSR1, 4, False),
+    ],
+)
 def test_a_rank_that_its_launcher_ended_is_no_culprit(
-    watched: Callable[..., subprocess.Popen[bytes]], run_dir: Path
+    watched: Callable[..., subprocess.Popen[bytes]],
+    run_dir: Path,
+    program: str,
+    number: int,
+    code: int,
+    ended_by_jobkit: bool,
 ) -> None:
-    process = watched("sh", "-c", "echo up; exec sleep 600")
+    process = watched("sh", "-c", program.replace("sleep", "echo up; sleep"))
     assert next_line(process) == "up"
-    os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait() == -signal.SIGTERM
-    assert record(run_dir)["ended_by_jobkit"] is True
+    os.killpg(process.pid, number)
+    assert process.wait() == code
+    assert record(run_dir)["ended_by_jobkit"] is ended_by_jobkit
 
 
 def test_a_rank_that_blames_another_is_its_victim(

@@ -85,6 +85,15 @@ def test_the_first_failure_decides_and_ends_the_other_ranks(start: Start, ended:
     assert [rank.ended_by_jobkit for rank in known.tasks[0].ranks] == [True, False]
 
 
+def test_a_failure_whose_cause_is_known_is_explained(start: Start, ended: End) -> None:
+    text = (
+        'run: |\n  echo "[ring] Couldn\'t connect (error: 111)" >&2\n  exit 1\nshell: true\nbackend: none\n'
+    )
+    known = ended(start(text))
+    assert known.exit is not None
+    assert str(known.reason).startswith(f"rank 0 on {known.exit.host}: exit 1; MLX's ring could not connect")
+
+
 def test_a_failing_setup_line_is_named(start: Start, ended: End) -> None:
     known = ended(start("run: 'true'\nbackend: none\nsetup: ['export A=1', 'false']\n"))
     assert (known.state, known.exit and known.exit.status) == ("failed", 125)
