@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from clusters import mpi
+from clusters.slurm import Slurm
 
 # Opens the library chosen and says how many ranks there are, by what every MPI library has: MPICH's handles
 # are numbers that its ABI fixes, Open MPI's the addresses of its objects.
@@ -60,3 +61,25 @@ def test_mlx_sums_under_every_open_mpi(mpirun: mpi.Mpi, tmp_path: Path) -> None:
     pytest.importorskip("mlx.core")
     program = write(tmp_path, MLX)
     assert said(mpirun.command(3, sys.executable, program, mpirun.launcher)) == "666"
+
+
+@pytest.mark.parametrize("kind", ["pmix", "pmi2"])
+def test_ranks_of_srun_meet_with_a_library_that_speaks_its_interface(
+    cluster: Slurm, tmp_path: Path, kind: str
+) -> None:
+    step = cluster.run("srun", f"--mpi={kind}", "-N1", "-n2", sys.executable, write(tmp_path, WORLD), "slurm")
+    assert "".join(step.stdout.split()) == "22", step
+
+
+def test_mlx_sums_under_srun_with_pmix(cluster: Slurm, tmp_path: Path) -> None:
+    pytest.importorskip("mlx.core")
+    step = cluster.run("srun", "--mpi=pmix", "-N1", "-n3", sys.executable, write(tmp_path, MLX), "slurm")
+    assert "".join(step.stdout.split()) == "666", step
+
+
+def test_without_an_interface_they_are_refused_with_the_line_to_use(cluster: Slurm, tmp_path: Path) -> None:
+    step = cluster.run(
+        "srun", "--mpi=none", "-n1", sys.executable, write(tmp_path, WORLD), "slurm", check=False
+    )
+    assert "slurm offers no interface of MPI" in step.stderr
+    assert "hint: srun --mpi=p" in step.stderr
