@@ -57,7 +57,8 @@ def detect(environ: Mapping[str, str], facts: Facts) -> Found | NotARank | None:
     job = environ.get(_JOB, "")
     kind = _kind(environ, facts)
     if kind != "task":
-        return NotARank(f"{_JOB}={job}: {_KINDS[kind]}, which is no rank; {_REMEDY}", f"slurm-{job}")
+        named = f"{_JOB}={job}" if job else f"{_STEP}={environ.get(_STEP, '')}"
+        return NotARank(f"{named}: {_KINDS[kind]}, which is no rank; {_REMEDY}", f"slurm-{job}")
     if not job:
         raise PlacementError(complaint(_JOB, f"empty or not set, beside {_STEP}", hint=f"unset {_STEP}"))
     wrong = _inherited(environ, facts) or _shell(environ, facts)
