@@ -28,6 +28,8 @@ _SECTIONS: tuple[tuple[str, dict[str, str]], ...] = (
             names.JOB: "The job's id; `ID/POINT` for a point of a sweep.",
             names.ATTEMPT: "Which attempt of the job this is, from 1.",
             names.RUN_DIR: "The run folder. Absent when a program is started by hand.",
+            names.OUTER: "The launchers that were visible when the rank was placed: one that is found later "
+            "without a word here was started inside the rank, and counts instead of it.",
         },
     ),
     (

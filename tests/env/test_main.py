@@ -148,3 +148,8 @@ def test_a_connection_to_the_agent_that_is_none_is_an_error(value: str) -> None:
     assert ran.returncode == 125
     assert ran.stderr.startswith(f"jobkit: error: JOBKIT_AGENT_FD: no connection to an agent, got '{value}'")
     assert "Traceback" not in ran.stderr
+
+
+def test_a_program_knows_which_launchers_were_there_when_it_was_placed() -> None:
+    environ = found("--backend", "none", RANK="1", WORLD_SIZE="2", PBS_JOBID="12.s")
+    assert environ["JOBKIT_OUTER"] == "pbs=pbs-12.s: env=RANK:1 env=WORLD_SIZE:2"
