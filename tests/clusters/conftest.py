@@ -15,13 +15,19 @@ def _hosts_can_be_had() -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(_hosts_can_be_had: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm.Slurm]:
-    """Slurm, three nodes."""
+def _slurm(_hosts_can_be_had: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm.Slurm]:
     if reason := slurm.why_not():
         pytest.skip(reason)
     running = slurm.Slurm(tmp_path_factory.mktemp("slurm"))
     yield running
     running.end()
+
+
+@pytest.fixture
+def cluster(_slurm: slurm.Slurm) -> Iterator[slurm.Slurm]:
+    """Slurm, three nodes; what a test leaves in its queue is cancelled."""
+    yield _slurm
+    _slurm.clear()
 
 
 @pytest.fixture(params=mpi.NAMES)

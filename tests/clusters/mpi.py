@@ -21,7 +21,8 @@ class Mpi:
         launcher: The name that jobkit gives to it.
         mpirun: Its path.
         library: The library itself, for programs that open one; "" for the system's search path.
-        flags: What it needs to start more ranks than processors, as root.
+        flags: What it needs to start ranks as root.
+        here: What it needs to start any number on this host, without a scheduler's help.
     """
 
     name: str
@@ -29,20 +30,23 @@ class Mpi:
     mpirun: str
     library: str
     flags: tuple[str, ...]
+    here: tuple[str, ...]
 
-    def command(self, n_ranks: int, *words: str) -> tuple[str, ...]:
-        """Return the command that starts ranks."""
-        return (self.mpirun, *self.flags, "-n", str(n_ranks), *words)
+    def command(self, n_ranks: int, *words: str, here: bool = False) -> tuple[str, ...]:
+        """Return the command that starts ranks, all on this host where `here`, whatever an allocation has."""
+        flags = (*self.flags, *(self.here if here else ()))
+        return (self.mpirun, *flags, "-n", str(n_ranks), *words)
 
 
-_OPEN_MPI = ("--allow-run-as-root", "--oversubscribe")
-# name: (jobkit's name of the launcher, flags, command of the system, file of an environment, library's file)
+_OPEN_MPI = ("--allow-run-as-root",), ("--oversubscribe",)
+_HYDRA = (), ("-launcher", "fork")
+# name: (jobkit's name of the launcher, (flags, flags for here), command of the system, file of an environment, library's file)
 _KNOWN = {
     "Open MPI 4": ("openmpi", _OPEN_MPI, "mpirun.openmpi", None, "libmpi.so.40"),
     "Open MPI 5": ("openmpi", _OPEN_MPI, None, "bin/prterun", "lib/libmpi.so.40"),
-    "MPICH 4": ("mpich", (), "mpiexec.hydra", None, "libmpich.so.12"),
-    "MPICH 5": ("mpich", (), None, "bin/mpichversion", "lib/libmpi.so.12"),
-    "Intel MPI": ("mpich", (), None, "bin/impi_info", "lib/libmpi.so.12"),
+    "MPICH 4": ("mpich", _HYDRA, "mpiexec.hydra", None, "libmpich.so.12"),
+    "MPICH 5": ("mpich", _HYDRA, None, "bin/mpichversion", "lib/libmpi.so.12"),
+    "Intel MPI": ("mpich", _HYDRA, None, "bin/impi_info", "lib/libmpi.so.12"),
 }
 NAMES = tuple(_KNOWN)
 
@@ -52,9 +56,9 @@ def find(name: str) -> Mpi | str:
     launcher, flags, command, mark, library = _KNOWN[name]
     if command:
         found = shutil.which(command)
-        return Mpi(name, launcher, found, library, flags) if found else f"{name} needs {command}"
+        return Mpi(name, launcher, found, library, *flags) if found else f"{name} needs {command}"
     for python in _PYTHONS:
         root = Path(python).parent.parent
         if (root / str(mark)).exists():
-            return Mpi(name, launcher, str(root / "bin/mpiexec"), str(root / library), flags)
+            return Mpi(name, launcher, str(root / "bin/mpiexec"), str(root / library), *flags)
     return f"{_VARIABLE} names no environment with {name}"

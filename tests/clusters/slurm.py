@@ -127,6 +127,12 @@ class Slurm:
         self.run("sbatch", *flags, str(script), cwd=str(script.parent))
         self._until("", "squeue", "--noheader")
 
+    def clear(self) -> None:
+        """Cancel every job."""
+        if self.run("squeue", "--noheader").stdout:
+            self.run("scancel", "--user=root")
+            self._until("", "squeue", "--noheader")
+
     def _until(self, wanted: str, *words: str) -> None:
         until = time.monotonic() + _DEADLINE_S
         while (got := self.run(*words, check=False)).returncode or got.stdout != wanted:

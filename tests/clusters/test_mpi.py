@@ -53,14 +53,14 @@ def write(folder: Path, program: str) -> str:
 
 def test_ranks_meet_with_the_library_that_fits_their_launcher(mpirun: mpi.Mpi, tmp_path: Path) -> None:
     program = write(tmp_path, WORLD)
-    assert said(mpirun.command(2, sys.executable, program, mpirun.launcher)) == "22"
+    assert said(mpirun.command(2, sys.executable, program, mpirun.launcher, here=True)) == "22"
 
 
 @pytest.mark.parametrize("mpirun", ["Open MPI 4", "Open MPI 5"], indirect=True)
 def test_mlx_sums_under_every_open_mpi(mpirun: mpi.Mpi, tmp_path: Path) -> None:
     pytest.importorskip("mlx.core")
     program = write(tmp_path, MLX)
-    assert said(mpirun.command(3, sys.executable, program, mpirun.launcher)) == "666"
+    assert said(mpirun.command(3, sys.executable, program, mpirun.launcher, here=True)) == "666"
 
 
 @pytest.mark.parametrize("kind", ["pmix", "pmi2"])
