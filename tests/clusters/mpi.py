@@ -40,7 +40,8 @@ class Mpi:
 
 _OPEN_MPI = ("--allow-run-as-root",), ("--oversubscribe",)
 _HYDRA = (), ("-launcher", "fork")
-# name: (jobkit's name of the launcher, (flags, flags for here), command of the system, file of an environment, library's file)
+# name: (jobkit's name of the launcher, (flags, flags for here), command of the system, file that only its
+# environment has, the library's file)
 _KNOWN = {
     "Open MPI 4": ("openmpi", _OPEN_MPI, "mpirun.openmpi", None, "libmpi.so.40"),
     "Open MPI 5": ("openmpi", _OPEN_MPI, None, "bin/prterun", "lib/libmpi.so.40"),

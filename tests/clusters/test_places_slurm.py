@@ -16,7 +16,7 @@ A, B, C = NODES
 STEPS = {
     "block": (["-N3", "--ntasks-per-node=2"], [A, A, B, B, C, C]),
     "cyclic": (["-N3", "--ntasks-per-node=2", "--distribution=cyclic"], [A, B, C, A, B, C]),
-    "plane": (["-N3", "--ntasks-per-node=3", "--distribution=plane=2"], [A, A, B, B, C, C, A, B, C]),
+    "plane": (["-N3", "--ntasks-per-node=3", "--distribution=plane=2"], [A, A, B, B, C, C, A, A, B]),
     "uneven": (["-N2", "-n3", "--distribution=block"], None),
     "pmi2": (["-N2", "--ntasks-per-node=2", "--mpi=pmi2"], [A, A, B, B]),
     "pmix": (["-N2", "--ntasks-per-node=2", "--mpi=pmix"], [A, A, B, B]),
