@@ -116,6 +116,7 @@ def devices_of(
     if own is None:
         seen = len({name for names in lists for name in names})
         wrong = f"{len(lists)} rank(s) on this node need {per_rank} CUDA device(s) each, {seen} are visible"
-        hint = "start fewer ranks, or let them share: share_gpus: true, or JOBKIT_SHARE_GPUS=1"
+        fewer = "start fewer ranks, or let them share: share_gpus: true, or JOBKIT_SHARE_GPUS=1"
+        hint = fewer if seen else "ask the scheduler for GPUs, or use --backend ring without gpus_per_rank"
         raise LaunchError(complaint("gpus_per_rank", wrong, got=",".join(visible), hint=hint))
     return ",".join(visible[i] for i in own[index])

@@ -112,10 +112,15 @@ def test_the_program_finds_cudas_names_and_not_those_that_tell_devices_apart() -
 
 
 @pytest.mark.parametrize(
-    ("lists", "per_rank", "share"),
-    [("abcd " * 5, 1, False), ("abcd abcd", 3, False), ("- -", 1, True), ("- -", 1, False)],
+    ("lists", "per_rank", "share", "remedy"),
+    [
+        ("abcd " * 5, 1, False, "share_gpus"),
+        ("abcd abcd", 3, False, "share_gpus"),
+        ("- -", 1, True, "ask the scheduler"),
+        ("- -", 1, False, "ask the scheduler"),
+    ],
 )
-def test_more_ranks_than_devices_are_an_error(lists: str, per_rank: int, share: bool) -> None:
+def test_more_ranks_than_devices_are_an_error(lists: str, per_rank: int, share: bool, remedy: str) -> None:
     seen = tuple(tuple(each.replace("-", "")) for each in lists.split())
-    with pytest.raises(LaunchError, match=rf"{len(seen)} rank\(s\) on this node need(.|\n)*share_gpus"):
+    with pytest.raises(LaunchError, match=rf"{len(seen)} rank\(s\) on this node need(.|\n)*hint: .*{remedy}"):
         devices_of(0, seen[0], seen, per_rank, share=share)
