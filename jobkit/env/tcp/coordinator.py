@@ -34,11 +34,12 @@ _DELIVERY_S = 60.0  # for the table to reach everybody
 _SKEW_S = 2.0  # clocks that differ by more are reported
 _QUIET_S = 30.0  # between two lines about who is missing
 _POLL_S = 0.5
+_TOLD = 16  # callers turned away of whom the user is told
 
 
 @dataclass(frozen=True)
 class Hello:
-    """What a caller said first."""
+    """What a caller said first; `nonces` stands for all of it, later with the answer's."""
 
     rank: int
     host: str
@@ -78,6 +79,7 @@ class Coordinator:
         self._reports: dict[int, Report] = {}
         self._by_rank: dict[int, Caller] = {}
         self._left: dict[int, str] = {}
+        self._dropped = 0
         self._poll = select.poll()
         self._poll.register(self.listener.fileno(), select.POLLIN)
 
@@ -188,7 +190,10 @@ class Coordinator:
         self._forget(caller)
 
     def _drop(self, caller: Caller, why: str) -> None:
-        self.say(f"a caller from {caller.address} was turned away: {why}")
+        self._dropped += 1
+        if self._dropped <= _TOLD:
+            more = "; of further ones nothing is said" if self._dropped == _TOLD else ""
+            self.say(f"a caller from {caller.address} was turned away: {why}{more}")
         self._gone(caller)
 
     def _forget(self, caller: Caller) -> None:
@@ -215,17 +220,15 @@ class Coordinator:
         if said.get("kind") != self.token.kind:
             self._answer(caller, {"other": "kind", "got": said.get("kind"), "expected": self.token.kind})
             return
-        caller.hello = _hello(said, self.where.size)
+        hello = _hello(payload, said, self.where.size)
         mine = os.urandom(16).hex()
         challenge: dict[str, object] = {"nonce": mine}
         if self.token.kind == MUNGE:
             challenge["munge"] = self._credential()
         payload = wire.encode(challenge)
-        nonces = caller.hello.nonces
-        self._put(
-            caller, wire.frame(payload, wire.code(self.token.secret, wire.COORDINATOR, nonces, payload))
-        )
-        caller.hello = Hello(caller.hello.rank, caller.hello.host, caller.hello.pid, nonces + mine.encode())
+        code = wire.code(self.token.secret, wire.COORDINATOR, hello.nonces, payload)
+        self._put(caller, wire.frame(payload, code))
+        caller.hello = Hello(hello.rank, hello.host, hello.pid, hello.nonces + mine.encode())
 
     def _credential(self) -> str:
         if self._munge is None:
@@ -244,6 +247,8 @@ class Coordinator:
             clock = float(said["clock"])
         except (LookupError, TypeError, ValueError) as error:
             raise LaunchError(_other_version(hello, said)) from error
+        if report.rank != hello.rank:
+            raise wire.Garbage("another rank's report")
         other = self._by_rank.get(hello.rank)
         if other is not None or hello.rank == self.where.rank:
             before = other.hello if other is not None else None
@@ -334,12 +339,12 @@ def secret_of(token: bytes, where: Rendezvous, salt: str) -> str:
     return wire.derive(token, f"{where.job}/{where.attempt}/{salt}")
 
 
-def _hello(said: dict[str, Any], size: int) -> Hello:
-    rank, nonce = said.get("rank"), said.get("nonce")
+def _hello(payload: bytes, said: dict[str, Any], size: int) -> Hello:
+    rank, nonce, pid = said.get("rank"), said.get("nonce"), said.get("pid")
     if not (isinstance(rank, int) and 0 <= rank < size and isinstance(nonce, str) and len(nonce) == 32):
         raise wire.Garbage("no rank of this job")
-    pid = said.get("pid")
-    return Hello(rank, str(said.get("host", ""))[:255], pid if isinstance(pid, int) else 0, nonce.encode())
+    host = wire.printable(said.get("host", ""), 255)
+    return Hello(rank, host, pid if isinstance(pid, int) else 0, wire.digest(payload))
 
 
 def _twice(hello: Hello, before: Hello | None) -> str:

@@ -122,15 +122,16 @@ class Participant:
         w = self.where
         hello: dict[str, object] = {"job": w.job, "attempt": w.attempt, "size": w.size, "rank": w.rank}
         hello |= {"kind": self.token.kind, "host": report.host, "pid": os.getpid(), "nonce": nonce}
-        connection.sendall(wire.frame(wire.encode(hello)))
+        first = wire.encode(hello)
+        connection.sendall(wire.frame(first))
         code, payload = _receive(connection, inbox)
         challenge = wire.decode(payload)
         if "other" in challenge:
             self._of_another(challenge)
         secret = self._secret(challenge)
-        if not wire.same(code, wire.code(secret, wire.COORDINATOR, nonce.encode(), payload)):
+        if not wire.same(code, wire.code(secret, wire.COORDINATOR, wire.digest(first), payload)):
             raise OtherToken("it is of this job, and has another token")
-        nonces = (nonce + str(challenge.get("nonce", ""))).encode()
+        nonces = wire.digest(first) + str(challenge.get("nonce", "")).encode()
         payload = wire.encode({"report": to_json(report), "clock": str(time.time())})
         connection.sendall(wire.frame(payload, wire.code(secret, wire.RANK, nonces, payload)))
         connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
@@ -179,7 +180,7 @@ class Participant:
             "size": "a job of size",
             "kind": "ranks known by",
         }
-        text = f"it is the coordinator of {kinds.get(str(what), 'something else:')} {str(theirs)[:80]}"
+        text = f"it is the coordinator of {kinds.get(str(what), 'something else:')} {wire.printable(theirs)}"
         raise (OtherToken if what in ("size", "kind") else Elsewhere)(text)
 
     def _nobody(self, timeout_s: float) -> str:

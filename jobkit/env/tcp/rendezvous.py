@@ -63,7 +63,7 @@ def rendezvous(
     coordinates = p.rank == 0 if p.node is None else (p.node == 0 and p.local_rank == 0)
     given, port = _split(environ.get(names.COORDINATOR, ""))
     job = job_name(environ, found)
-    host = given or (LOOPBACK if one_host else found.first_host or environ.get(MASTER_ADDR, ""))
+    host = LOOPBACK if one_host else given or found.first_host or environ.get(MASTER_ADDR, "")
     file = f"{run_dir}/coordinator-{found.attempt}.json" if run_dir and not host else ""
     if not job:
         raise LaunchError(_nameless())

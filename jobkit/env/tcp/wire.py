@@ -1,8 +1,9 @@
 """Messages between a rank and the coordinator, and how either knows the other.
 
 A message is 4 bytes of length, 32 of a message authentication code (keyed BLAKE2b, RFC 7693) and JSON. Both
-sides give a random number first, and every later code covers both: what was heard once is worth nothing
-again. Nothing that is secret crosses: the secret of the attempt is derived from the token on each side.
+sides give a random number first, and every later code covers both, and all of HELLO: what was heard once is
+worth nothing again. Nothing that is secret crosses: the secret of the attempt is derived from the token on
+each side.
 
     rank                                   coordinator
     HELLO   job, attempt, rank, nonce  →   (not authenticated)
@@ -48,6 +49,11 @@ def digest(data: bytes) -> bytes:
 def same(one: bytes, other: bytes) -> bool:
     """Compare two codes, in a time that tells nothing of where they differ."""
     return _compare_digest(one, other)
+
+
+def printable(text: object, most: int = 80) -> str:
+    """Return what a stranger said as it may be shown: no control characters, not too long."""
+    return ascii(str(text)[:most])[1:-1]
 
 
 def derive(token: bytes, text: str) -> str:

@@ -87,20 +87,26 @@ def test_a_rank_that_comes_again_takes_its_place(make_gang: Make) -> None:
 class Leaving:
     """Report as a rank would, by hand, and hang up at the end of the block."""
 
-    def __init__(self, gang: Gang, rank: int, clock: float | None = None) -> None:
+    def __init__(self, gang: Gang, rank: int, clock: float | None = None, reports: int = -1) -> None:
         self.connection = socket.create_connection(("127.0.0.1", gang.port))
         self.inbox = wire.Inbox(wire.MOST)
         nonce = os.urandom(16).hex()
         hello = {"job": gang.job, "attempt": 1, "size": gang.size, "rank": rank, "kind": TOKEN.kind}
-        self.send(wire.encode({**hello, "host": "elsewhere", "pid": 1, "nonce": nonce}), wire.NOBODY)
+        first = wire.encode({**hello, "host": "elsewhere", "pid": 1, "nonce": nonce})
+        self.send(first, wire.NOBODY)
         _, challenge = self.receive()
-        nonces = (nonce + wire.decode(challenge)["nonce"]).encode()
+        nonces = wire.digest(first) + wire.decode(challenge)["nonce"].encode()
         from jobkit.env.gang import to_json
 
-        report = wire.encode({"report": to_json(gang.make_report(rank)), "clock": str(clock or time.time())})
+        report = wire.encode(
+            {
+                "report": to_json(gang.make_report(rank if reports < 0 else reports)),
+                "clock": str(clock or time.time()),
+            }
+        )
         self.send(report, wire.code(TOKEN.secret, wire.RANK, nonces, report))
-        if gang.size > 1:
-            until(lambda: rank in gang.coordinator._reports)
+        # Nothing is sent back before all are there, or it was turned away.
+        until(lambda: rank in gang.coordinator._reports or 0 in gang.met or bool(gang.said))
 
     def send(self, payload: bytes, code: bytes) -> None:
         self.connection.sendall(wire.frame(payload, code))
@@ -170,6 +176,18 @@ def test_a_guess_without_the_token_is_turned_away(make_gang: Make) -> None:
     assert any("it says that it is rank 1, and has another token" in line for line in gang.said)
 
 
+def test_a_report_is_of_the_rank_that_said_hello(make_gang: Make) -> None:
+    gang = make_gang(3)
+    gang.coordinate(timeout_s=1.0)
+    with Leaving(gang, rank=1, reports=2):
+        assert "ranks 1, 2 of 3 did not come" in error(gang, 0)
+    assert any("it sent another rank's report" in line for line in gang.said)
+
+
+def test_what_a_stranger_says_reaches_a_terminal_as_plain_text() -> None:
+    assert wire.printable("\x1b[2Jred\n" + "x" * 100) == "\\x1b[2Jred\\n" + "x" * 72
+
+
 def test_another_kind_of_token_is_told(make_gang: Make) -> None:
     gang = make_gang(2)
     gang.coordinate(timeout_s=1.0)
@@ -208,7 +226,8 @@ def test_callers_that_say_nothing_are_bounded(make_gang: Make, monkeypatch: pyte
     silent = [socket.create_connection(("127.0.0.1", gang.port)) for _ in range(40)]
     gang.join(1)
     assert len(tables(gang)) == 2
-    assert sum("too many callers" in line for line in gang.said) >= 40 - 8 - 2 - 1
+    assert sum("too many callers" in line for line in gang.said) == 16
+    assert any(line.endswith("of further ones nothing is said") for line in gang.said)
     for connection in silent:
         connection.close()
 

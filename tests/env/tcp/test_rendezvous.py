@@ -24,6 +24,11 @@ def test_one_host_meets_on_loopback() -> None:
     assert (meeting.host, meeting.one_host, meeting.coordinates) == ("127.0.0.1", True, False)
 
 
+def test_one_host_stays_on_loopback_whatever_its_name() -> None:
+    meeting = where(ONE_HOST, {"JOBKIT_COORDINATOR": "a:4000"})
+    assert (meeting.host, meeting.ports) == ("127.0.0.1", (4000,))
+
+
 def test_several_hosts_meet_on_the_first() -> None:
     meeting = where(TWO_HOSTS, first_host="n1")
     assert (meeting.host, meeting.one_host) == ("n1", False)
