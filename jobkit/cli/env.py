@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from jobkit.env.placement import Facts
 
 HELP = "show what `exec` would set here, and why"
+_LARGEST = 1 << 24  # bytes read of a recorded environment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +33,9 @@ def run(args: argparse.Namespace) -> int:
     """Print the variables; 0 when there is an answer, also where this process is no rank."""
     import json
     import os
+    import sys
 
-    from jobkit.env import explain
+    from jobkit.env import explain, recording
     from jobkit.env.backends import parse
     from jobkit.env.detect import detect
     from jobkit.env.facts import facts
@@ -44,25 +46,33 @@ def run(args: argparse.Namespace) -> int:
     else:
         environ, known = dict(os.environ), facts(os.environ)
     if args.record:
-        _write(args.record, json.dumps(explain.record(environ, known), indent=2) + "\n")
+        _write(args.record, json.dumps(recording.record(environ, known), indent=2) + "\n")
     found = detect(environ, known)
     shown = explain.variables(found, environ, parse(args.backend))
-    as_json = args.json and json.dumps(explain.to_json(found, shown), indent=2)
-    print(as_json or explain.to_text(found, shown, explain=args.explain))
+    if args.json:
+        text = json.dumps(explain.to_json(found, shown), indent=2)
+    else:
+        text = explain.to_text(found, shown, explain=args.explain)
+    if found.placement is None and not (args.json or args.explain):
+        sys.stderr.write(f"jobkit: no rank: {found.reason}\n")
+    if text:
+        # Values need not be UTF-8.
+        sys.stdout.buffer.write(os.fsencode(f"{text}\n"))
     return Exit.OK
 
 
 def _recorded(path: str) -> tuple[dict[str, str], Facts]:
     from pathlib import Path
 
-    from jobkit.env import explain
+    from jobkit.env import recording
     from jobkit.errors import SpecError, complaint
 
     try:
-        return explain.recorded(Path(path).read_text())
+        with Path(path).open("rb") as file:
+            return recording.recorded(file.read(_LARGEST))
     except OSError as error:
         raise SpecError(complaint(path, f"cannot be read ({error.strerror})")) from error
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         wrong = f"not a recorded environment ({error})"
         raise SpecError(
             complaint(path, wrong, expected="the output of `env`, or what --record wrote")
@@ -72,9 +82,13 @@ def _recorded(path: str) -> tuple[dict[str, str], Facts]:
 def _write(path: str, text: str) -> None:
     from pathlib import Path
 
-    from jobkit.errors import SpecError, complaint
+    from jobkit.env.files import write_private
+    from jobkit.errors import LaunchError, SpecError, complaint
 
+    target = Path(path).absolute()
+    if not target.parent.is_dir():
+        raise SpecError(complaint(path, "cannot be written (no such folder)"))
     try:
-        Path(path).write_text(text)
-    except OSError as error:
-        raise SpecError(complaint(path, f"cannot be written ({error.strerror})")) from error
+        write_private(str(target), text)
+    except LaunchError as error:
+        raise SpecError(str(error)) from error

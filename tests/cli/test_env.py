@@ -31,7 +31,8 @@ def test_json_has_launcher_reason_placement_variables_and_evidence() -> None:
 
 
 def test_sources_are_explained() -> None:
-    assert "JOBKIT_RANK=0                  ← no launcher" in env("--explain").stdout
+    lines = [line.split() for line in env("--explain").stdout.splitlines()]
+    assert ["JOBKIT_RANK=0", "←", "no", "launcher"] in lines
 
 
 def test_a_record_says_the_same_elsewhere(tmp_path: Path) -> None:
@@ -65,3 +66,36 @@ def test_its_exit_status(words: list[str], environ: dict[str, str], status: int)
     ran = env(*words, **environ)
     assert ran.returncode == status
     assert bool(ran.stderr) == bool(status)
+
+
+def test_what_is_no_rank_has_an_answer_too() -> None:
+    ran = env(SLURM_JOB_ID="44")
+    assert (ran.returncode, ran.stdout) == (0, "")
+    assert "an allocation without a step" in ran.stderr
+    said = json.loads(env("--json", SLURM_JOB_ID="44").stdout)
+    assert (said["launcher"], said["placement"], said["variables"]) == (None, None, {})
+    assert "srun jobkit exec" in said["reason"]
+
+
+def test_sources_that_contradict_each_other_are_both_printed() -> None:
+    mpi = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "PMIX_RANK": "0", "PMIX_NAMESPACE": "n"}
+    ran = env(**mpi, OMPI_COMM_WORLD_LOCAL_RANK="1", OMPI_COMM_WORLD_LOCAL_SIZE="2")
+    assert ran.returncode == 2
+    assert "OMPI_COMM_WORLD_RANK=1: contradicts PMIX_RANK=0" in ran.stderr
+
+
+def test_a_record_is_for_its_user_alone_and_has_the_processes_above(tmp_path: Path) -> None:
+    path = tmp_path / "env.json"
+    path.write_text("")
+    path.chmod(0o644)
+    env("--record", str(path), PMI_RANK="0", PMI_SIZE="1", MPI_LOCALRANKID="0", MPI_LOCALNRANKS="1")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert json.loads(path.read_text())["facts"]["ancestors"][1][0] == os.getpid()
+
+
+def test_values_that_are_not_utf_8_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "env.bin"
+    path.write_bytes(b"JOBKIT_RUN_DIR=/\xff\0JOBKIT_JOB=j\0")
+    words = [sys.executable, "-m", "jobkit", "env", "--from", str(path)]
+    assert b"JOBKIT_RUN_DIR=/\xff\n" in subprocess.run(words, capture_output=True).stdout
+    assert json.loads(env("--json", "--from", str(path)).stdout)["variables"]["JOBKIT_RUN_DIR"] == "/\udcff"

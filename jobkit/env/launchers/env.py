@@ -49,6 +49,7 @@ def _by_size(environ: Mapping[str, str], rank_name: str, size_name: str, facts: 
         ("size", size_name),
         ("local_rank", _LOCAL_RANK if environ.get(_LOCAL_RANK) else rank_name),
         ("local_size", _LOCAL_WORLD_SIZE if environ.get(_LOCAL_WORLD_SIZE) else size_name),
+        ("job", _MASTER_ADDR),
         ("first_host", _MASTER_ADDR),
     )
     address = environ.get(_MASTER_ADDR, "")
