@@ -110,8 +110,11 @@ def devices_of(
         share: Whether ranks may share a device.
 
     Raises:
-        LaunchError: There are not enough, and they may not be shared.
+        LaunchError: There are not enough, and they may not be shared; or CUDA would not show them all.
     """
+    if per_rank > 1 and any(name.startswith("MIG-") for name in visible):
+        wrong = "CUDA shows a process one MIG device and no more"
+        raise LaunchError(complaint("gpus_per_rank", wrong, got=per_rank, expected="1"))
     own = deal(lists, per_rank, share=share)
     if own is None:
         seen = len({name for names in lists for name in names})

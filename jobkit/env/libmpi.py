@@ -13,7 +13,8 @@ OPENMPI, MPICH = "Open MPI", "MPICH"
 _MARKS = ((b"ompi_mpi_comm_world", OPENMPI), (b"MPIR_CVAR_", MPICH))
 _PMIX = b"PMIx_Init"
 _CHUNK_BYTES = 1 << 20
-_NAMES = ("libmpi.", "libmpich.")  # libmpi.so.40, libmpi.so.12, libmpi.dylib, libmpich.so.12
+# libmpi.so.40, libmpi.so.12, libmpi.dylib, libmpich.so.12; on Cray libmpi_cray.so, libmpi_gnu_123.so
+_NAMES = ("libmpi.", "libmpich.", "libmpi_cray", "libmpi_gnu_", "libmpi_nvidia")
 _LOADER = "DYLD_LIBRARY_PATH" if sys.platform == "darwin" else "LD_LIBRARY_PATH"
 _LOADER_CACHE = "/etc/ld.so.cache"
 _DEFAULT = ("/usr/lib64", "/usr/lib", "/usr/local/lib", "/opt/homebrew/lib")
@@ -44,6 +45,8 @@ class Library:
 
 def inspect(path: str) -> Library | None:
     """Return what a library is by the symbols in it; None where it cannot be read."""
+    if not os.path.isfile(path):
+        return None
     try:
         seen = _marks(path, (*(mark for mark, _ in _MARKS), _PMIX))
     except OSError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from jobkit.env.data import dataclass
 from jobkit.env.json_ import dumps, loads
 from jobkit.errors import LaunchError, complaint
@@ -67,11 +69,13 @@ def read(path: str) -> tuple[Host, ...]:
     Raises:
         LaunchError: It cannot be read here, or is no square matrix with an empty diagonal.
     """
+    hint = "the file that jaccl.hostfile names must be readable on every host of the job"
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise LaunchError(complaint(path, "is no file", hint=hint))
     try:
         with open(path, encoding="utf-8") as file:
             content = loads(file.read())
     except OSError as error:
-        hint = "the file that jaccl.hostfile names must be readable on every host of the job"
         raise LaunchError(complaint(path, f"cannot be read ({error.strerror})", hint=hint)) from error
     except (ValueError, RecursionError) as error:
         raise LaunchError(complaint(path, f"not JSON ({error})", expected=f"[{_ROW}, …]")) from error

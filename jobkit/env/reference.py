@@ -100,6 +100,45 @@ _SECTIONS: tuple[tuple[str, dict[str, str]], ...] = (
 )
 
 _TAIL = """\
+## In a batch script
+
+Under a foreign launcher the settings of a spec are variables:
+
+```bash
+#SBATCH --nodes=2 --ntasks-per-node=4 --gpus-per-node=4
+export JOBKIT_SUBNET=10.0.0.0/8 JOBKIT_PORTS=20000-20999 JOBKIT_CONNECTIONS_PER_IP=2
+srun jobkit exec -- python train.py
+```
+
+## GPUs
+
+Each rank gets devices of its own from those that its launcher lets it see, in the order of the list and
+by the names in it: numbers, `GPU-` or `MIG-` UUIDs. Where all ranks of a node see the same list it is
+dealt out in the order of the ranks; a rank that sees one device alone keeps it; lists that overlap are
+dealt so that every rank gets one, if that can be. More ranks than devices are an error, unless they may
+share. Ask Slurm for `--gpus-per-node` rather than `--gpus-per-task`: devices that are hidden from the
+other ranks by a cgroup cannot be reached by them directly either, which makes NCCL slower.
+
+## MPI
+
+`mpirun -n 4 jobkit exec --backend mpi -- python train.py`: the ranks are the launcher's, and each of them
+must load a library that this launcher speaks to, since with any other it would be rank 0 of 1 and say
+nothing. `jobkit exec` looks for libraries where the program would, tells Open MPI from MPICH (and Intel
+MPI, MVAPICH, Cray MPICH, which are MPICH inside) by the symbols in the file, and names the first that
+fits. Without one it ends with 125 before the program starts, and says which launcher and which libraries
+do not fit.
+
+| launcher | library |
+|---|---|
+| Open MPI's `mpirun` | Open MPI |
+| Hydra, Intel MPI, MVAPICH, PALS | MPICH |
+| `srun --mpi=pmix`, `jsrun` | Open MPI; MPICH where it was built with PMIx |
+| `srun --mpi=pmi2` | MPICH; Open MPI 4 where it has a plugin for it |
+| `srun --mpi=none` | none |
+
+MLX's own mpi backend takes Open MPI only. With another library the ring's variables are set beside, so
+that `mx.distributed.init()` makes one group of all ranks.
+
 ## Ports
 
 Every port above is reserved on its host before the program starts: by a socket that is bound without any

@@ -111,6 +111,13 @@ def test_the_program_finds_cudas_names_and_not_those_that_tell_devices_apart() -
     assert devices_of(1, ("0",), (("0@2",), ("0@3",)), 1, share=False) == "0"
 
 
+def test_a_process_has_one_mig_device() -> None:
+    seen = ("MIG-a", "MIG-b")
+    assert devices_of(0, seen, (seen,), 1, share=False) == "MIG-a"
+    with pytest.raises(LaunchError, match="gpus_per_rank: CUDA shows a process one MIG device"):
+        devices_of(0, seen, (seen,), 2, share=False)
+
+
 @pytest.mark.parametrize(
     ("lists", "per_rank", "share", "remedy"),
     [

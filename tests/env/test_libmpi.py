@@ -56,6 +56,7 @@ def test_the_plugins_of_open_mpi_4_are_beside_it(tmp_path: Path, folder: str) ->
 
 def test_what_cannot_be_read_is_no_library(tmp_path: Path) -> None:
     assert inspect(str(tmp_path)) is None
+    assert inspect("/dev/zero") is None
     assert inspect(str(tmp_path / "libmpi.so")) is None
 
 

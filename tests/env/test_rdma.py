@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,12 @@ def test_a_file_that_is_none_says_where(
     with pytest.raises(LaunchError, match=message) as raised:
         matrix(path, ranks(make_report, "a", "b"), ("jaccl",))
     assert str(raised.value).startswith(path)
+
+
+def test_what_is_no_file_is_not_waited_for(make_report: Make, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "hosts.json")
+    with pytest.raises(LaunchError, match=r"hosts.json: is no file"):
+        matrix(str(tmp_path / "hosts.json"), ranks(make_report, "a", "b"), ("any",))
 
 
 def test_a_file_that_is_not_there_must_be_on_every_host(make_report: Make) -> None:

@@ -67,14 +67,17 @@ def _fits(found: Library, offered: tuple[str, ...]) -> bool:
 
 
 def _named(environ: Mapping[str, str], name: str, launcher: str, offered: tuple[str, ...]) -> Library:
-    """Return the library that a variable names, by its path or as the loader finds it, if it fits."""
+    """Return the library that a variable names, by its path or as the loader finds it.
+
+    One of neither vendor is taken at its word: what it is for cannot be told.
+    """
     value = environ[name]
     paths = [value] if "/" in value else [p for p in libraries(environ) if p.rpartition("/")[2] == value]
     found = next((found for found in map(inspect, paths) if found is not None), None)
     if found is None:
         expected = "the path of a library of MPI"
         raise LaunchError(complaint(name, "not found", got=value, expected=expected, hint=f"unset {name}"))
-    if not _fits(found, offered):
+    if found.vendor and not _fits(found, offered):
         hint = f"unset {name}, or name a library of {_wanted(offered)}"
         raise LaunchError(complaint(name, _mismatch(launcher, offered, [found]), hint=hint))
     return found

@@ -76,6 +76,11 @@ def test_the_one_that_is_named_is_taken(installed: list[str], name: str) -> None
     assert mpi.library({name: "libmpi.so"}, "openmpi").path == "/openmpi5/libmpi.so"
 
 
+def test_one_that_is_named_and_unknown_is_taken_at_its_word(installed: list[str]) -> None:
+    assert installed == []
+    assert mpi.library({"MLX_MPI_LIBNAME": "/other/libmpi.so"}, "mpich").path == "/other/libmpi.so"
+
+
 @pytest.mark.parametrize("name", mpi.NAMES)
 def test_one_that_is_named_and_does_not_fit_is_refused(installed: list[str], name: str) -> None:
     installed += ["/openmpi5/libmpi.so"]
