@@ -16,7 +16,7 @@ class Report:
 
     Attributes:
         rank: Its rank.
-        local_rank: Its rank on its node, as its launcher says.
+        local_rank: Its rank on its node, as its launcher says; None where it does not.
         host: Its host's name.
         node: Boot id and network namespace; equal for two ranks that share loopback and memory.
         addresses: IPv4 addresses at which other hosts reach it, best first; none where it has none.
@@ -30,7 +30,7 @@ class Report:
     """
 
     rank: int
-    local_rank: int
+    local_rank: int | None
     host: str
     node: str
     addresses: tuple[str, ...]

@@ -12,7 +12,7 @@ class Placement:
     Attributes:
         rank: This process among all, 0 <= rank < size.
         size: Processes of the job.
-        local_rank: This process among those of its node.
+        local_rank: This process among those of its node; None where only the gang can tell.
         local_size: Processes of the job on this node; None where only the gang can tell.
         node: This node among the job's, 0 <= node < nodes; None where only the gang can tell.
         nodes: Nodes of the job; None where only the gang can tell.
@@ -21,7 +21,7 @@ class Placement:
 
     rank: int
     size: int
-    local_rank: int
+    local_rank: int | None
     local_size: int | None
     node: int | None
     nodes: int | None

@@ -37,21 +37,35 @@ def _by_hosts(rank: int, hosts: tuple[str, ...]) -> Found:
 
 
 def _by_size(environ: Mapping[str, str], rank_name: str, size_name: str, facts: Facts) -> Found:
-    """Return the placement of RANK of SIZE; without torch's local variables all are of this node."""
+    """Return the placement of RANK of SIZE.
+
+    Without torch's local variables all are of this node, unless rank 0 is met at another address than
+    loopback: then only the gang can tell.
+    """
     rank, size = count(environ, rank_name), count(environ, size_name)
-    local_size = count(environ, _LOCAL_WORLD_SIZE) if environ.get(_LOCAL_WORLD_SIZE) else size
-    local_rank = count(environ, _LOCAL_RANK) if environ.get(_LOCAL_RANK) else rank % max(1, local_size)
-    nodes = -(-size // max(1, local_size))
-    hosts = own_host(size, rank, facts.host, alone=local_size == size)
-    placement = Placement(rank, size, local_rank, local_size, rank // max(1, local_size), nodes, hosts)
+    address = environ.get(_MASTER_ADDR, "")
+    local_rank = count(environ, _LOCAL_RANK) if environ.get(_LOCAL_RANK) else None
+    local_size = count(environ, _LOCAL_WORLD_SIZE) if environ.get(_LOCAL_WORLD_SIZE) else None
+    if local_size is None and (not address or is_loopback(address)):
+        local_size = size
     sources = (
         ("rank", rank_name),
         ("size", size_name),
-        ("local_rank", _LOCAL_RANK if environ.get(_LOCAL_RANK) else rank_name),
+        ("local_rank", _LOCAL_RANK if local_rank is not None else rank_name),
         ("local_size", _LOCAL_WORLD_SIZE if environ.get(_LOCAL_WORLD_SIZE) else size_name),
         ("job", _MASTER_ADDR),
         ("first_host", _MASTER_ADDR),
     )
-    address = environ.get(_MASTER_ADDR, "")
+    node = nodes = None
+    if local_size is not None:
+        node, nodes = rank // max(1, local_size), -(-size // max(1, local_size))
+        local_rank = rank % max(1, local_size) if local_rank is None else local_rank
+    hosts = own_host(size, rank, facts.host, alone=local_size == size)
+    placement = Placement(rank, size, local_rank, local_size, node, nodes, hosts)
     job = f"env-{address}:{environ.get(_MASTER_PORT, '')}" if address else ""
     return Found(checked(placement, sources), job, 1, address or None, sources)
+
+
+def is_loopback(address: str) -> bool:
+    """Say whether an address is of the same host wherever it is used."""
+    return address == "localhost" or address.startswith("127.")

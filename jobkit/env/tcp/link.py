@@ -50,7 +50,7 @@ class TcpLink:
 
     def _toward(self) -> str:
         where = self._where
-        known = [a for a, _ in written(where.file)] if where.file else resolve(where.host, self._host)
+        known = [a for a, _ in written(where.file)] if where.file else resolve(where.hosts[0], self._host)
         return next(iter(known), "")
 
     def meet(self, report: Report) -> Table:

@@ -189,7 +189,7 @@ class Participant:
             "look at rank 0's output; can this host reach that one? JOBKIT_COORDINATOR=HOST:PORT names "
             "another address, JOBKIT_GANG_TIMEOUT_S waits longer"
         )
-        where = w.host or f"the host named in {w.file}"
+        where = ", ".join(w.hosts[:4]) or f"the host named in {w.file}"
         wrong = (
             f"rank {w.rank} of {w.size} found no coordinator on {where} within {timeout_s:g} s; "
             f"at last {self._last}"

@@ -12,6 +12,8 @@ from jobkit.errors import LaunchError, complaint
 LOOPBACK = "127.0.0.1"
 MASTER_ADDR = "MASTER_ADDR"
 TRIED = 16  # ports of the sequence
+_SEARCHED = 32  # hosts of an allocation that are looked at, where nobody says which has rank 0
+_SLURM, _LSF = "SLURM_JOB_NODELIST", "LSB_MCPU_HOSTS"  # 'n[1-4]'; 'n1 4 n2 4'
 # Below what kernels hand out by themselves (ip_local_port_range starts at 32768), above what services use.
 _RANGE = (10000, 32767)
 
@@ -25,7 +27,8 @@ class Rendezvous:
         attempt: From 1.
         rank, size: Of this process.
         coordinates: Whether this process is the coordinator.
-        host: Name or address of the coordinator's host; "" where it is written to `file`.
+        hosts: Names or addresses of the hosts that may be the coordinator's, likeliest first; none where it
+            is written to `file`.
         ports: The coordinator takes the first that is free; who looks for it tries them in this order.
         file: Where the coordinator writes its addresses, "" where its host is known.
         one_host: Whether all ranks are on this host: then nothing is heard from outside.
@@ -36,7 +39,7 @@ class Rendezvous:
     rank: int
     size: int
     coordinates: bool
-    host: str
+    hosts: tuple[str, ...]
     ports: tuple[int, ...]
     file: str
     one_host: bool
@@ -65,12 +68,22 @@ def rendezvous(
     job = job_name(environ, found)
     host = LOOPBACK if one_host else given or found.first_host or environ.get(MASTER_ADDR, "")
     file = f"{run_dir}/coordinator-{found.attempt}.json" if run_dir and not host else ""
+    hosts = (host,) if host else () if file else _allocated(environ)
     if not job:
         raise LaunchError(_nameless())
-    if not host and not file:
+    if not hosts and not file:
         raise LaunchError(_nowhere())
     sequence = (port,) if port else _sequence(f"{job}/{found.attempt}", ports or _RANGE)
-    return Rendezvous(job, found.attempt, p.rank, p.size, coordinates, host, sequence, file, one_host)
+    return Rendezvous(job, found.attempt, p.rank, p.size, coordinates, hosts, sequence, file, one_host)
+
+
+def _allocated(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the first hosts of the allocation that an MPI launcher runs in: rank 0 is on one of them."""
+    if _SLURM in environ:
+        from jobkit.env.nodelist import hosts
+
+        return hosts(environ[_SLURM], _SLURM)[:_SEARCHED]
+    return tuple(dict.fromkeys(environ.get(_LSF, "").split()[::2]))[:_SEARCHED]
 
 
 def _split(text: str) -> tuple[str, int]:

@@ -22,14 +22,15 @@ def places(where: Rendezvous, own_host: str) -> Callable[[], list[tuple[str, int
         where: Where the ranks meet.
         own_host: This host's name.
     """
-    found: list[str] = []
+    found: dict[str, list[str]] = {}
 
     def look() -> list[tuple[str, int]]:
         if where.file:
             return written(where.file)
-        if not found:
-            found.extend(resolve(where.host, own_host))
-        return [(address, port) for address in found for port in where.ports]
+        for host in where.hosts:
+            if not found.get(host):
+                found[host] = resolve(host, own_host, ask_slurm=host not in found)
+        return [(address, port) for host in where.hosts for address in found[host] for port in where.ports]
 
     return look
 
@@ -44,13 +45,13 @@ def written(path: str) -> list[tuple[str, int]]:
         return []  # not there yet, or not whole on this host: it is looked at again
 
 
-def resolve(host: str, own_host: str) -> list[str]:
+def resolve(host: str, own_host: str, *, ask_slurm: bool = True) -> list[str]:
     """Return the IPv4 addresses of a host, none while it has no name.
 
     What resolves to loopback (Debian gives a host's own name 127.0.1.1) is this host itself or a mistake:
     it is kept only for this host's own name.
     """
-    addresses = by_name(host) or by_slurm(host)
+    addresses = by_name(host) or (by_slurm(host) if ask_slurm else [])
     is_own = host.partition(".")[0] == own_host.partition(".")[0] or host in (LOOPBACK, "localhost")
     kept = [address for address in addresses if is_own or is_global(address)]
     return [*kept, LOOPBACK] if is_own and LOOPBACK not in kept else kept

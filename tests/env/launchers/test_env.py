@@ -50,3 +50,15 @@ def test_half_a_placement_is_none(environ: dict[str, str]) -> None:
 def test_a_rank_that_cannot_be_is_named(environ: dict[str, str], facts: Facts, message: str) -> None:
     with pytest.raises(PlacementError, match=message):
         detect(environ, facts)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("127.0.0.1", Placement(1, 2, 1, 2, 0, 1, ("node-1", "node-1"))),
+        ("localhost", Placement(1, 2, 1, 2, 0, 1, ("node-1", "node-1"))),
+        ("10.0.0.1", Placement(1, 2, None, None, None, None, (None, "node-1"))),
+    ],
+)
+def test_ranks_that_meet_elsewhere_may_be_on_several_nodes(address: str, expected: Placement) -> None:
+    assert placed({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": address}, HERE) == expected

@@ -21,17 +21,17 @@ def where(placement: Placement, environ: dict[str, str] | None = None, **found: 
 
 def test_one_host_meets_on_loopback() -> None:
     meeting = where(ONE_HOST, first_host="a")
-    assert (meeting.host, meeting.one_host, meeting.coordinates) == ("127.0.0.1", True, False)
+    assert (meeting.hosts, meeting.one_host, meeting.coordinates) == (("127.0.0.1",), True, False)
 
 
 def test_one_host_stays_on_loopback_whatever_its_name() -> None:
     meeting = where(ONE_HOST, {"JOBKIT_COORDINATOR": "a:4000"})
-    assert (meeting.host, meeting.ports) == ("127.0.0.1", (4000,))
+    assert (meeting.hosts, meeting.ports) == (("127.0.0.1",), (4000,))
 
 
 def test_several_hosts_meet_on_the_first() -> None:
     meeting = where(TWO_HOSTS, first_host="n1")
-    assert (meeting.host, meeting.one_host) == ("n1", False)
+    assert (meeting.hosts, meeting.one_host) == (("n1",), False)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_exactly_one_rank_coordinates(placement: Placement, coordinates: bool) -
 def test_the_users_word_comes_first() -> None:
     environ = {"JOBKIT_COORDINATOR": "head:12345"}
     meeting = where(TWO_HOSTS, environ, first_host="n1")
-    assert (meeting.host, meeting.ports) == ("head", (12345,))
+    assert (meeting.hosts, meeting.ports) == (("head",), (12345,))
 
 
 @pytest.mark.parametrize("text", ["head:", ":80", "head:x", "head:0", "head:65536", "a:b:c"])
@@ -62,13 +62,27 @@ def test_a_coordinator_that_is_no_address_is_refused(text: str) -> None:
 
 
 def test_torchs_address_is_the_first_host() -> None:
-    assert where(TWO_HOSTS, {"MASTER_ADDR": "n9"}).host == "n9"
+    assert where(TWO_HOSTS, {"MASTER_ADDR": "n9"}).hosts == ("n9",)
 
 
 def test_where_nobody_says_who_is_first_a_shared_folder_does() -> None:
     meeting = where(UNKNOWN, run_dir="/run/j1", attempt=2)
-    assert (meeting.host, meeting.file) == ("", "/run/j1/coordinator-2.json")
+    assert (meeting.hosts, meeting.file) == ((), "/run/j1/coordinator-2.json")
     assert where(TWO_HOSTS, first_host="n1", run_dir="/run/j1").file == ""
+
+
+@pytest.mark.parametrize(
+    ("environ", "hosts"),
+    [
+        ({"SLURM_JOB_NODELIST": "n[08-10]"}, ("n08", "n09", "n10")),
+        ({"LSB_MCPU_HOSTS": "a 4 b 2"}, ("a", "b")),
+        ({"SLURM_JOB_NODELIST": "n[1-1000]"}, tuple(f"n{i}" for i in range(1, 33))),
+    ],
+)
+def test_in_an_allocation_rank_0_is_looked_for_on_its_hosts(
+    environ: dict[str, str], hosts: tuple[str, ...]
+) -> None:
+    assert where(UNKNOWN, environ).hosts == hosts
 
 
 def test_without_any_of_them_the_line_to_add_is_named() -> None:

@@ -10,7 +10,7 @@ from jobkit.env.tcp.resolve import by_slurm, places, written
 
 
 def where(host: str, file: str = "") -> Rendezvous:
-    return Rendezvous("j", 1, 1, 2, False, host, (1000, 1001), file, False)
+    return Rendezvous("j", 1, 1, 2, False, (host,), (1000, 1001), file, False)
 
 
 @pytest.mark.parametrize(

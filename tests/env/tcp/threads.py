@@ -34,7 +34,7 @@ class Gang:
         self.port = self.coordinator.port
 
     def where(self, rank: int, attempt: int = 1) -> Rendezvous:
-        return Rendezvous(self.job, attempt, rank, self.size, rank == 0, "127.0.0.1", PORTS, "", True)
+        return Rendezvous(self.job, attempt, rank, self.size, rank == 0, ("127.0.0.1",), PORTS, "", True)
 
     def coordinate(self, timeout_s: float = 60.0, **differs: object) -> None:
         report = self.make_report(0, **differs)
