@@ -1,7 +1,7 @@
 """Become one rank's program, in the environment that its launcher and backend call for.
 
-What jobkit puts before the program of each rank. By itself it recognises MLX_RANK with MLX_HOSTFILE; in this
-version it refuses ranks of srun and mpirun, which would each be alone. The same as `python -m jobkit.env`.
+What jobkit puts before the program of each rank, under its own agent and under every launcher of
+docs/launchers.md. The same as `python -m jobkit.env`.
 """
 
 from __future__ import annotations
