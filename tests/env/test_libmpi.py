@@ -92,12 +92,13 @@ def test_a_library_has_one_path_and_others_are_none(tmp_path: Path) -> None:
     assert list(libraries({}, str(tmp_path))) == [str(tmp_path / "lib" / "libmpi.so")]
 
 
-def test_the_loaders_cache_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = library(tmp_path, "libmpich.so.12", OTHER)
+def test_the_loaders_cache_is_read_and_the_largest_libraries_come_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mpich, openmpi = library(tmp_path, "libmpich.so.12", OTHER), library(tmp_path, "libmpi.so.40")
     cache = tmp_path / "ld.so.cache"
-    cache.write_bytes(
-        b"glibc-ld.so.cache1.1\0\x01\x02\0libmpich.so.12\0" + path.encode() + b"\0/lib/libc.so.6\0"
-    )
+    texts = ("glibc-ld.so.cache1.1", "\x01", "libmpich.so.12", mpich, openmpi, "/lib/libc.so.6", "")
+    cache.write_text("\0".join(texts))
     monkeypatch.setattr(libmpi, "_LOADER_CACHE", str(cache))
     monkeypatch.setattr(libmpi, "_DEFAULT", ())
-    assert list(libraries({}, str(tmp_path / "none"))) == [path]
+    assert list(libraries({}, str(tmp_path / "none"))) == [openmpi, mpich]
