@@ -33,6 +33,7 @@ _LARGEST = 1 << 20  # bytes read of a file, enough for 10 000 hosts
 _INITIAL_NAMESPACE = 0xEFFFFFFC  # the inode that Linux gives to the first process namespace
 _DEEPEST = 64
 _DAEMON = "slurmstepd"
+_DAEMONS = (_DAEMON, "slurmd")
 _SHELLS = ("bash", "sh", "zsh", "dash", "ksh", "csh", "tcsh", "fish", "ash")
 _TORCHRUN = ("torch.distributed.run", "torch.distributed.launch")
 
@@ -47,11 +48,12 @@ def facts(environ: Mapping[str, str]) -> Facts:
     host, hosts = os.uname().nodename, _hostfile_hosts(path) if path else None
     if not any(name.startswith(_LAUNCHERS) for name in environ):
         return Facts(host, hosts, files=_files(environ))
+    above = _ancestors(os.getpid())
     return Facts(
         host,
         hosts,
-        _ancestors(os.getpid()),
-        _contained(),
+        above,
+        _contained(above),
         _text("/proc/self/cgroup"),
         os.isatty(0),
         _files(environ),
@@ -87,9 +89,17 @@ def _shown(pid: int, name: str) -> str:
     return f"{name} -c" if any(not w.startswith("-") or w == "-c" for w in words[1:]) else name
 
 
-def _contained() -> bool | None:
+def _contained(above: tuple[tuple[int, str], ...] | None) -> bool | None:
+    """Say whether a launcher's processes may be outside of what can be seen from here.
+
+    A container may also hold a whole cluster: where a daemon of Slurm is seen beside, all of them are.
+    """
     try:
-        return os.stat("/proc/self/ns/pid").st_ino != _INITIAL_NAMESPACE
+        inside = os.stat("/proc/self/ns/pid").st_ino != _INITIAL_NAMESPACE
+        if not inside or any(name.startswith(_DAEMON) for _, name in above or ()):
+            return inside
+        names = (_text(f"/proc/{pid}/comm") for pid in os.listdir("/proc") if pid.isdigit())
+        return not any(name is not None and name.strip() in _DAEMONS for name in names)
     except OSError:
         return None
 

@@ -72,7 +72,7 @@ class Facts:
             given its commands is "bash -c", one that reads them from its input "bash"; Slurm's daemon is
             named with its step: ((815, "python3"), (812, "slurmstepd: [44.0]"), …).
         contained: Whether this process has a process namespace of its own (a container), from which a
-            launcher's processes cannot be seen.
+            launcher's processes may not be seen.
         cgroup: The text of /proc/self/cgroup.
         terminal: Whether standard input is a terminal.
         files: The text of each file that a launcher's variable names: (("PBS_NODEFILE", "n1\\nn1\\n"), …).

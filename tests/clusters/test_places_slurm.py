@@ -136,3 +136,12 @@ def test_a_recorded_environment_says_the_same(cluster: Slurm, tmp_path: Path, na
             check=True,
         )
         assert json.loads(again.stdout)["placement"] == one.said["placement"]
+
+
+def test_a_process_that_has_left_its_task_only_inherited_its_variables(
+    cluster: Slurm, tmp_path: Path
+) -> None:
+    """As a terminal multiplexer does, which outlives the task that started it."""
+    left = f"(sh -c 'sleep 1; {' '.join(say(tmp_path))}' &)"
+    cluster.run("srun", "-n1", "sh", "-c", f"{left}; until ls {tmp_path}/*.json; do sleep 0.1; done")
+    check_no_rank(seen(tmp_path), "inherited", "srun")

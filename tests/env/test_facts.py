@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,17 @@ def test_a_file_that_cannot_be_read_is_absent_and_one_without_an_end_does_not_ha
         assert dict(facts({"PE_HOSTFILE": path}).files).get("PE_HOSTFILE", "") == ""
     assert len(facts({"PE_HOSTFILE": "/dev/zero"}).files[0][1]) <= 1 << 20
     assert facts({"JOB_COMPLETION_INDEX": "0"}).files[0][0] == "/etc/hosts"
+
+
+def test_a_container_that_holds_the_daemon_of_a_cluster_holds_its_ranks(tmp_path: Path) -> None:
+    """In a process namespace of its own a launcher is not seen, unless its daemon is there too."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("a process namespace needs root and unshare")
+    daemon = tmp_path / "slurmd"
+    shutil.copy("/bin/sleep", daemon)
+    program = "from jobkit.env.facts import facts; print(facts({'SLURM_JOB_ID': '7'}).contained)"
+    words = f'{sys.executable} -c "{program}"'
+    inside = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c")
+    for script, expected in ((f"{words}; true", "True\n"), (f"{daemon} 60 & {words}; kill $!", "False\n")):
+        ran = subprocess.run([*inside, script], capture_output=True, text=True, timeout=60)
+        assert ran.stdout == expected, ran.stderr
