@@ -11,7 +11,7 @@ import pytest
 from env.tcp.threads import TOKEN, Gang
 
 from jobkit.env.gang import Table
-from jobkit.env.tcp import coordinator, wire
+from jobkit.env.tcp import callers, wire
 from jobkit.env.tcp.coordinator import Coordinator
 from jobkit.env.tcp.tokens import OPEN, Token
 from jobkit.errors import LaunchError
@@ -220,7 +220,7 @@ def test_strangers_disturb_nobody(make_gang: Make, rubbish: bytes) -> None:
 
 
 def test_callers_that_say_nothing_are_bounded(make_gang: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coordinator, "_STRANGERS", 8)
+    monkeypatch.setattr(callers, "_STRANGERS", 8)
     gang = make_gang(2)
     gang.coordinate()
     silent = [socket.create_connection(("127.0.0.1", gang.port)) for _ in range(40)]
