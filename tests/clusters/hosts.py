@@ -16,7 +16,7 @@ from pathlib import Path
 
 NEEDED = ("unshare", "nsenter", "ip", "mount")
 _SPACES = ("--mount", "--uts", "--ipc", "--net", "--pid")
-_DEADLINE_S = 60
+_DEADLINE_S = 120
 
 # The first process of a host. Whatever its children leave behind is reaped by the kernel (CHLD is ignored).
 _FIRST = """
