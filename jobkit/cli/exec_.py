@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend",
         default="any",
         metavar="B",
-        help="any (the default), ring, jaccl, jaccl-ring, nccl or none; several with commas",
+        help="any (the default), ring, jaccl, jaccl-ring, mpi, nccl or none; several with commas",
     )
     parser.add_argument("--chdir", default="", metavar="FOLDER", help="start the program in this folder")
     parser.add_argument(
