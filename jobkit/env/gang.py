@@ -77,6 +77,11 @@ def _tuples(value: object) -> object:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
+def at(report: Report, address: str) -> Report:
+    """Return a report with another address."""
+    return from_json({**to_json(report), "addresses": [address]})
+
+
 def differences(reports: tuple[Report, ...]) -> str:
     """Return what the ranks must have in common and have not, or ""."""
     for name, what in (("jobkit", "versions of jobkit"), ("mlx", "versions of mlx"), ("spec", "specs")):

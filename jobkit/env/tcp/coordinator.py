@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from jobkit import __version__
 from jobkit.env.data import dataclass
-from jobkit.env.gang import Report, Table, differences, from_json, to_json
+from jobkit.env.gang import Report, Table, at, differences, from_json, to_json
 from jobkit.env.tcp import wire
 from jobkit.env.tcp.callers import Caller, Callers
 from jobkit.env.tcp.rendezvous import LOOPBACK, Rendezvous
@@ -46,13 +46,18 @@ class Coordinator:
         where: Of this rank.
         token: How ranks are known.
         say: Takes a line for the user.
+        learns: Whether this host's address is the one at which the other hosts found it, rather than what
+            its ranks think.
 
     Raises:
         LaunchError: No port is free.
     """
 
-    def __init__(self, where: Rendezvous, token: Token, say: Callable[[str], None]) -> None:
-        self.where, self.token, self.say = where, token, say
+    def __init__(
+        self, where: Rendezvous, token: Token, say: Callable[[str], None], *, learns: bool = True
+    ) -> None:
+        self.where, self.token, self.say, self._learns = where, token, say, learns
+        self._found_at = ""
         listener, self.port = _listen(where)
         self._callers = Callers(listener, where.size, self._take, self._gone, say)
         self._munge: Munge | None = None
@@ -152,6 +157,8 @@ class Coordinator:
             self._send(caller, wire.encode({"refused": _twice(hello, before)}))
             return
         caller.rank = hello.rank
+        if self._learns and report.node != self._reports[self.where.rank].node:
+            self._found_at = str(caller.socket.getsockname()[0])
         self._left.pop(hello.rank, None)
         self._by_rank[hello.rank], self._reports[hello.rank] = caller, report
         skew = clock - time.time()
@@ -189,7 +196,11 @@ class Coordinator:
         self._callers.put(caller, len(payload).to_bytes(4, "big") + code, payload)
 
     def _in_order(self) -> tuple[Report, ...]:
-        return tuple(self._reports[rank] for rank in sorted(self._reports))
+        here = self._reports[self.where.rank].node
+        reports = (self._reports[rank] for rank in sorted(self._reports))
+        if not self._found_at:
+            return tuple(reports)
+        return tuple(at(report, self._found_at) if report.node == here else report for report in reports)
 
     # --- who is missing
 

@@ -63,7 +63,7 @@ class TcpLink:
         if not where.coordinates:
             search = Participant(where, self._token, places(where, self._host), _say)
             return search.meet(report, self._timeout_s)
-        coordinator = Coordinator(where, self._token, _say)
+        coordinator = Coordinator(where, self._token, _say, learns=not self._subnet)
         if where.file:
             _announce(where, coordinator.port, report)
         try:

@@ -47,6 +47,15 @@ def test_everybody_gets_the_same_table_and_secret(make_gang: Make) -> None:
     assert len(first.token) == 64
 
 
+def test_the_coordinators_host_is_where_the_other_hosts_found_it(make_gang: Make) -> None:
+    gang = make_gang(3)
+    gang.coordinate(addresses=("10.9.9.9",), node="a")
+    gang.join(1, addresses=("10.9.9.9",), node="a")
+    gang.join(2, addresses=("10.0.0.2",), node="b")
+    reports = tables(gang)[0].reports
+    assert [report.addresses for report in reports] == [("127.0.0.1",), ("127.0.0.1",), ("10.0.0.2",)]
+
+
 def test_two_meetings_with_one_token_have_different_secrets(make_gang: Make) -> None:
     secrets = []
     for _ in range(2):
