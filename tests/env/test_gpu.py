@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobkit.env.gpu import deal, device_nodes, devices_of, identities, visible_devices
 from jobkit.errors import LaunchError
@@ -85,6 +89,18 @@ def test_each_rank_of_a_node_gets_a_device_that_it_sees_and_no_other_has(
     else:
         assert found is not None
         assert " ".join(seen[rank][index] for rank, (index,) in enumerate(found)) == dealt
+
+
+SEEN = st.lists(st.lists(st.sampled_from("abcd"), max_size=4, unique=True).map(tuple), max_size=4).map(tuple)
+
+
+@given(SEEN)
+def test_it_is_dealt_wherever_it_can_be(seen: tuple[tuple[str, ...], ...]) -> None:
+    possible = any(len({*choice}) == len(seen) for choice in itertools.product(*seen))
+    found = deal(seen, 1, share=False)
+    assert (found is not None) == possible
+    if found is not None:
+        assert len({seen[rank][index] for rank, (index,) in enumerate(found)}) == len(seen)
 
 
 @pytest.mark.parametrize(

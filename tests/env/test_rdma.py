@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from jobkit.env.gang import Report
 from jobkit.env.rdma import matrix
@@ -156,6 +158,31 @@ def test_a_file_that_is_none_says_where(
     with pytest.raises(LaunchError, match=message) as raised:
         matrix(path, ranks(make_report, "a", "b"), ("jaccl",))
     assert str(raised.value).startswith(path)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["", "a", "b", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["hosts", "ssh", "ips", "rdma"]), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(VALUES)
+def test_any_content_gives_a_matrix_or_an_error_that_names_the_file(
+    hostfile: Any, make_report: Make, content: object
+) -> None:
+    path = hostfile(content)
+    try:
+        found = matrix(path, ranks(make_report, "a", "b"), ("jaccl",))
+    except LaunchError as error:
+        assert path in str(error)
+    else:
+        (first, second) = json.loads(found or "")
+        assert (first[0] or None, second[1] or None) == (None, None)
 
 
 def test_what_is_no_file_is_not_waited_for(make_report: Make, tmp_path: Path) -> None:
