@@ -22,7 +22,7 @@ _SOURCES = (
 def detect(environ: Mapping[str, str], facts: Facts) -> Found | NotARank | None:
     """Return what jsrun says; without it an LSF job is one shell, on the first of its hosts.
 
-    Source: https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=variables-environment-variable-reference.
+    Source: https://www.ibm.com/docs/en/SSWRJV_10.1.0/lsf_config_ref/lsf_envars_job_exec.html.
     """
     if _RANK in environ or _SIZE in environ:
         placement = placed(environ, facts, _SOURCES)

@@ -20,7 +20,7 @@ _SOURCES = (
 def detect(environ: Mapping[str, str], facts: Facts) -> Found | None:
     """Return what MVAPICH2 says; under srun it sets nothing, and Slurm's own variables hold.
 
-    Source: https://mvapich.cse.ohio-state.edu/static/media/mvapich/mvapich2-userguide.html.
+    Source: the MVAPICH2 user guide, "Running on Clusters with NVIDIA GPU Accelerators".
     """
     if _RANK not in environ and _SIZE not in environ:
         return None

@@ -10,14 +10,17 @@ from jobkit.env.placement import Facts, Found, Placement
 _RANK, _LOCAL_RANK, _NODE, _JOB = "PALS_RANKID", "PALS_LOCAL_RANKID", "PALS_NODEID", "PALS_APID"
 _PMI_RANK, _SIZE = "PMI_RANK", "PMI_SIZE"
 _LOCAL_SIZES = ("PALS_LOCAL_SIZE", "PMI_LOCAL_SIZE")
+# Slurm (srun --mpi=cray_shasta) and Flux set the same for Cray's MPI, and say more in variables of their own.
+_OTHERS = ("SLURM_PROCID", "FLUX_TASK_RANK")
 
 
 def detect(environ: Mapping[str, str], facts: Facts) -> Found | None:
     """Return what PALS says: its own variables for the rank, PMI's for the sizes.
 
-    Source: mpiexec(1) of HPE Cray PALS, "ENVIRONMENT VARIABLES".
+    Source: mpiexec(1) of HPE Cray PALS, "ENVIRONMENT VARIABLES", and Slurm's plugin, which sets the same:
+    https://github.com/SchedMD/slurm/tree/master/src/plugins/mpi/cray_shasta.
     """
-    if _RANK not in environ:
+    if _RANK not in environ or any(environ.get(name) == environ[_RANK] for name in _OTHERS):
         return None
     agree(environ, _RANK, _PMI_RANK)
     rank, size, local_rank = (count(environ, name) for name in (_RANK, _SIZE, _LOCAL_RANK))

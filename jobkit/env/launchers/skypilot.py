@@ -22,7 +22,7 @@ _SOURCES = (
 def detect(environ: Mapping[str, str], facts: Facts) -> Found | None:  # noqa: ARG001
     """Return this node's place among the lines of addresses, whose order is that of the ranks.
 
-    Source: https://docs.skypilot.co/en/latest/running-jobs/environment-variables.html.
+    Source: https://docs.skypilot.co/en/stable/running-jobs/environment-variables.html.
     """
     if _NODE not in environ:
         return None

@@ -24,6 +24,12 @@ def test_a_rank_is_placed() -> None:
     assert found.job == "pals-7f3c"
 
 
+@pytest.mark.parametrize("other", ["SLURM_PROCID", "FLUX_TASK_RANK"])
+def test_others_that_set_its_variables_say_more_themselves(other: str) -> None:
+    assert detect({**RANK, other: "5"}, Facts("b")) is None
+    assert detect({**RANK, other: "1"}, Facts("b")) is not None
+
+
 def test_its_own_local_size_comes_first() -> None:
     found = detect({**RANK, "PALS_LOCAL_SIZE": "2"}, Facts("b"))
     assert found is not None
