@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,16 @@ def test_slurm_knows_nodes_that_nobody_else_does(tmp_path: Path, monkeypatch: py
 def test_without_slurm_there_is_nothing_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert by_slurm("gpu-a08") == []
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "ü..b"])
+def test_what_can_be_no_name_has_no_address(host: str) -> None:
+    assert resolve.by_name(host) == []
+
+
+def test_a_name_is_resolved_without_the_codec_of_international_names() -> None:
+    code = (
+        "import sys; from jobkit.env.tcp.resolve import by_name; assert by_name('localhost'); "
+        "sys.exit('encodings.idna' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
