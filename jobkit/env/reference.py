@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from jobkit.env import names
+from jobkit.env import home, names
 from jobkit.env.mlx import jaccl, mpi, nccl, ring
+from jobkit.env.tcp import link, tokens
 from jobkit.env.translate import MLX_RANK, MLX_WORLD_SIZE, VISIBLE
 
 _HEAD = """\
@@ -87,6 +88,17 @@ _SECTIONS: tuple[tuple[str, dict[str, str]], ...] = (
             names.JACCL_HOSTFILE: "Path, on every host, of a hostfile with JACCL's matrix: rows are found by "
             "host name or address, whatever the order of the ranks.",
             names.SPEC_HASH: "Hash of the spec; ranks with different ones do not start.",
+        },
+    ),
+    (
+        "How ranks of a foreign launcher meet (set where the shim starts, the same for all ranks)",
+        {
+            names.COORDINATOR: "`HOST` or `HOST:PORT` of rank 0, where the launcher does not tell: with a port, "
+            "that one must be free there.",
+            link.TIMEOUT: f"Seconds until ranks that are missing are an error that names them ({link.TIMEOUT_S:g}).",
+            tokens.INSECURE: "`1`: meet without a secret, where every user of the network is trusted.",
+            tokens.MUNGE_SOCKET: "Where munged listens, if not at its usual place.",
+            home.HOME: "Where jobs are kept, and the secret of this user where neither a run folder nor MUNGE is.",
         },
     ),
     (

@@ -8,8 +8,8 @@ from jobkit.env import names
 from jobkit.env.reference import markdown
 
 JACCL_OWN = {name for name in names.CONTRACT if name.startswith("JACCL_")}
-# The first is not set yet; a rank never sees the second.
-NOT_FOR_RANKS = {names.COORDINATOR, names.KEEPER}
+# A rank never sees it.
+NOT_FOR_RANKS = {names.KEEPER}
 
 
 def test_the_page_is_what_the_package_says(repository: Path) -> None:
