@@ -93,12 +93,12 @@ _SECTIONS: tuple[tuple[str, dict[str, str]], ...] = (
     (
         "How ranks of a foreign launcher meet (set where the shim starts, the same for all ranks)",
         {
-            names.COORDINATOR: "`HOST` or `HOST:PORT` of rank 0, where the launcher does not tell: with a port, "
-            "that one must be free there.",
-            link.TIMEOUT: f"Seconds until ranks that are missing are an error that names them ({link.TIMEOUT_S:g}).",
+            names.COORDINATOR: "`HOST` or `HOST:PORT` of rank 0, where the launcher does not tell. The port "
+            "must be free there.",
+            link.TIMEOUT: f"Seconds until missing ranks are an error that names them ({link.TIMEOUT_S:g}).",
             tokens.INSECURE: "`1`: meet without a secret, where every user of the network is trusted.",
             tokens.MUNGE_SOCKET: "Where munged listens, if not at its usual place.",
-            home.HOME: "Where jobs are kept, and the secret of this user where neither a run folder nor MUNGE is.",
+            home.HOME: "Where jobs are kept, and this user's secret where neither run folder nor MUNGE is.",
         },
     ),
     (
