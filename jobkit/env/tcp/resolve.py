@@ -59,8 +59,8 @@ def resolve(host: str, own_host: str, *, ask_slurm: bool = True) -> list[str]:
 
 def by_name(host: str) -> list[str]:
     """Return what the system's resolver says."""
-    # As bytes where that is the same: for text Python loads its codec of international names, which costs each
-    # rank milliseconds and has rules of its own.
+    # As bytes where that is the same: for text Python loads its codec of international names, which costs
+    # every rank milliseconds and has rules of its own.
     name = host.encode() if host.isascii() else host
     try:
         answers = _socket.getaddrinfo(name, None, _socket.AF_INET, _socket.SOCK_STREAM)
