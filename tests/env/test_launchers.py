@@ -145,6 +145,22 @@ first in this order:
 `jobkit env --explain` says what it finds here, and why; `jobkit env --record FILE` writes an environment
 down, without secrets, for `jobkit env --from FILE` elsewhere.
 
+Kubernetes gives a program the index of its pod, but not the number of pods: the container names it, and in a
+JobSet the labels that tell its jobs apart.
+
+```yaml
+env:
+  - {{name: JOBKIT_NODES, value: "4"}}  # completions of the Job, or all pods of the JobSet
+  - name: JOBSET_JOB_GLOBAL_INDEX      # these four in a JobSet only
+    valueFrom: {{fieldRef: {{fieldPath: "metadata.labels['jobset.sigs.k8s.io/job-global-index']"}}}}
+  - name: JOBSET_GLOBAL_REPLICAS
+    valueFrom: {{fieldRef: {{fieldPath: "metadata.labels['jobset.sigs.k8s.io/global-replicas']"}}}}
+  - name: JOBSET_COORDINATOR
+    valueFrom: {{fieldRef: {{fieldPath: "metadata.labels['jobset.sigs.k8s.io/coordinator']"}}}}
+  - name: JOBSET_RESTART_ATTEMPT
+    valueFrom: {{fieldRef: {{fieldPath: "metadata.labels['jobset.sigs.k8s.io/restart-attempt']"}}}}
+```
+
 """
 
 

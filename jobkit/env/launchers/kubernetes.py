@@ -10,7 +10,7 @@ from jobkit.env.placement import Facts, Found, NotARank
 from jobkit.errors import PlacementError, complaint
 
 _INDEX = "JOB_COMPLETION_INDEX"
-# Labels of a JobSet's pods, which the pod's own description gives to its program.
+# Labels of a JobSet's pods, which the container's description gives to its program: docs/launchers.md.
 _JOB_INDEX, _REPLICAS = "JOBSET_JOB_GLOBAL_INDEX", "JOBSET_GLOBAL_REPLICAS"
 _COORDINATOR, _RESTARTS = "JOBSET_COORDINATOR", "JOBSET_RESTART_ATTEMPT"
 _ROLE = "K_MPI_JOB_ROLE"

@@ -13,6 +13,7 @@ _GFORKER = "MPI_UNIVERSE_SIZE"
 # Who else speaks PMI to its ranks, and says more of them in variables of its own.
 _OTHERS = ("SLURM_STEP_ID", "FLUX_TASK_RANK", "PALS_RANKID")
 _STEP = ("SLURM_JOB_ID", "SLURM_STEP_ID")
+_UUID = "I_MPI_HYDRA_UUID"  # Intel MPI's name for one mpiexec
 _PARENTS = ("hydra_pmi_proxy", "pmi_proxy", "mpiexec.gforker")
 _SOURCES = (("rank", _RANK), ("size", _SIZE), ("local_rank", _LOCAL_RANK), ("local_size", _LOCAL_SIZE))
 
@@ -20,7 +21,7 @@ _SOURCES = (("rank", _RANK), ("size", _SIZE), ("local_rank", _LOCAL_RANK), ("loc
 def detect(environ: Mapping[str, str], facts: Facts) -> Found | NotARank | None:
     """Return what Hydra says; PMI_RANK alone is also set by `srun --mpi=pmi2`, Flux and PALS.
 
-    Source: https://github.com/pmodels/mpich, src/pm/hydra (recorded with MPICH 4.0.2 and 5).
+    Source: https://github.com/pmodels/mpich, src/pm/hydra (recorded with MPICH 4.0.2 and 5, Intel MPI 2021).
     """
     if _RANK not in environ and _SIZE not in environ:
         return None
@@ -47,10 +48,12 @@ def _forked(environ: Mapping[str, str], facts: Facts) -> Found:
 
 
 def _job(environ: Mapping[str, str], facts: Facts, placement: Placement) -> str:
-    """Return the job's identity: on one host the process that started all ranks, else the Slurm step.
+    """Return the job's identity: Intel MPI's name, the process that started all ranks, else the Slurm step.
 
-    Hydra has no name for a job; inside an allocation it starts its proxies by a step of their own.
+    MPICH has no name for a job; inside an allocation it starts its proxies by a step of their own.
     """
+    if environ.get(_UUID):
+        return f"mpich-{environ[_UUID]}"
     proxy = next((pid for pid, name in facts.ancestors or () if name in _PARENTS), None)
     if placement.nodes == 1 and proxy is not None:
         return f"mpich-{facts.host}-{proxy}"

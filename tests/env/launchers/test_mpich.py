@@ -29,6 +29,12 @@ def test_in_slurm_the_step_of_its_proxies_is_the_job() -> None:
     assert found.job == "mpich-slurm-21.1"
 
 
+def test_intel_mpi_names_its_job() -> None:
+    found = detect({**RANK, "I_MPI_HYDRA_UUID": "0044-0abc"}, HERE)
+    assert isinstance(found, Found)
+    assert found.job == "mpich-0044-0abc"
+
+
 def test_gforker_starts_all_ranks_on_its_host() -> None:
     found = detect({"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_UNIVERSE_SIZE": "-1"}, Facts("a"))
     assert isinstance(found, Found)
