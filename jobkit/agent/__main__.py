@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from jobkit.agent.events import Done, Problem
 from jobkit.agent.request import Request, decode
 from jobkit.agent.sentinel import guard
 from jobkit.agent.server import Ends, serve
+from jobkit.env.translate import gang_folder
 from jobkit.errors import Exit
 
 
@@ -27,7 +29,8 @@ def main() -> int:
     except OSError as error:
         _refuse(f"no temporary folder can be made ({error})")
         return Exit.NOT_STARTED
-    litter = run_dir if request.run_dir is None else run_dir / f"attempt-{request.attempt}" / "gang"
+    attempt = run_dir / f"attempt-{request.attempt}"
+    litter = run_dir if request.run_dir is None else attempt / gang_folder(request.node, request.nodes)
     from_agent, to_sentinel = os.pipe()
     from_sentinel, to_agent = os.pipe()
     agent = os.fork()
@@ -82,8 +85,10 @@ def _run_dir(request: Request) -> Path:
         return Path(request.run_dir)
     home = request.environ.get("JOBKIT_HOME")
     if home:
-        Path(home).mkdir(mode=0o700, parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="jobkit-", dir=home or request.environ.get("TMPDIR") or None))
+        with contextlib.suppress(OSError):
+            Path(home).mkdir(mode=0o700, parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix="jobkit-", dir=home))
+    return Path(tempfile.mkdtemp(prefix="jobkit-", dir=request.environ.get("TMPDIR") or None))
 
 
 def _refuse(message: str) -> None:

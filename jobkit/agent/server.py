@@ -218,7 +218,8 @@ class Server:
             self.deadline = time.monotonic() + self._gang_timeout_s
 
     def _is_gang(self) -> bool:
-        return self.request.size > 1 and self.request.backend != ("none",)
+        """Say whether this host's ranks meet here; those of several hosts meet over TCP."""
+        return 1 < self.request.size == self.request.local_size and self.request.backend != ("none",)
 
     def _add(self, rank: Rank) -> None:
         self.ranks[rank.rank] = rank

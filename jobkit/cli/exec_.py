@@ -19,6 +19,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="B",
         help="any (the default), ring, jaccl, jaccl-ring, mpi, nccl or none; several with commas",
     )
+    parser.add_argument(
+        "--ranks-per-node",
+        metavar="N",
+        default="1",
+        help="start N ranks where the launcher starts one process per node (SkyPilot, dstack)",
+    )
+    parser.add_argument(
+        "--coordinator",
+        default="",
+        metavar="HOST[:PORT]",
+        help="where rank 0 is, if the launcher does not say",
+    )
     parser.add_argument("--chdir", default="", metavar="FOLDER", help="start the program in this folder")
     parser.add_argument(
         "command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the program and its arguments"
@@ -31,6 +43,6 @@ def run(args: argparse.Namespace) -> int:
 
     from jobkit.env.__main__ import main
 
-    options = ["--backend", args.backend, "--chdir", args.chdir]
+    options = ["--backend", args.backend, "--chdir", args.chdir, "--coordinator", args.coordinator]
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    return main([*options, "--", *command], dict(os.environ))
+    return main([*options, "--ranks-per-node", args.ranks_per_node, "--", *command], dict(os.environ))

@@ -1,6 +1,7 @@
 """Become one rank's program, in the environment that its launcher and backend call for.
 
-usage: python -m jobkit.env [--backend B[,B…]] [--chdir FOLDER] [--] COMMAND [ARGUMENT…]
+usage: python -m jobkit.env [--backend B[,B…]] [--ranks-per-node N] [--coordinator HOST[:PORT]]
+                            [--chdir FOLDER] [--] COMMAND [ARGUMENT…]
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jobkit.env.gang import AgentLink
 
-_OPTIONS = ("--backend", "--chdir")
+_OPTIONS = ("--backend", "--ranks-per-node", "--coordinator", "--chdir")
 
 
 def arguments(argv: list[str]) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -47,6 +48,22 @@ def arguments(argv: list[str]) -> tuple[dict[str, str], tuple[str, ...]]:
     if not command:
         raise SpecError(complaint("jobkit exec", "no command to run", hint="jobkit exec -- python train.py"))
     return given, command
+
+
+def count(text: str) -> int:
+    """Return a number of ranks.
+
+    Raises:
+        SpecError: It is none.
+    """
+    if not (text.isdecimal() and 0 < len(text) < 7 and int(text)):
+        raise SpecError(complaint("--ranks-per-node", "not a count", got=text, expected="an integer >= 1"))
+    return int(text)
+
+
+def fan_out(argv: list[str], environ: dict[str, str]) -> None:
+    """Become the program that has an agent start several ranks on this node: the shim knows no agent."""
+    os.execve(sys.executable, [sys.executable, "-m", "jobkit.cli.fan_out", *argv], environ)
 
 
 def agent_link(environ: dict[str, str]) -> AgentLink | None:
@@ -75,8 +92,13 @@ def main(argv: list[str], environ: dict[str, str]) -> int:
     try:
         link = agent_link(environ)
         given, command = arguments(argv)
-        backend = given.get("--backend") or "any"
-        return run(environ, parse(backend), given.get("--chdir", ""), command, link)
+        backend = parse(given.get("--backend") or "any")
+        if given.get("--coordinator"):
+            environ = {**environ, names.COORDINATOR: given["--coordinator"]}
+        ranks = count(given.get("--ranks-per-node") or "1")
+        if ranks > 1:
+            fan_out(argv, environ)
+        return run(environ, backend, given.get("--chdir", ""), command, link)
     except JobkitError as error:
         if link is None:
             sys.stderr.write(f"jobkit: error: {error}\n")

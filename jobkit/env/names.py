@@ -50,6 +50,7 @@ GPUS_PER_RANK = "JOBKIT_GPUS_PER_RANK"
 SHARE_GPUS = "JOBKIT_SHARE_GPUS"
 JACCL_HOSTFILE = "JOBKIT_JACCL_HOSTFILE"
 SPEC_HASH = "JOBKIT_SPEC_HASH"
+SHARED_DIR = "JOBKIT_SHARED_DIR"  # a run folder that all hosts see, "" without: their agents meet over TCP
 OUTER = "JOBKIT_OUTER"
 COORDINATOR = "JOBKIT_COORDINATOR"
 KEEPER = "JOBKIT_KEEPER"  # marks the process that runs a submitted job
@@ -63,6 +64,7 @@ HANDED_DOWN = (
     SHARE_GPUS,
     JACCL_HOSTFILE,
     SPEC_HASH,
+    SHARED_DIR,
 )
 
 # Everything of jobkit's that says where one process of one job is; settings (JOBKIT_HOME, JOBKIT_TIMEOUT_S…)

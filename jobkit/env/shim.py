@@ -73,7 +73,9 @@ def identify(environ: Mapping[str, str], found: Detection) -> Identity:
     text = environ.get(names.ATTEMPT, "")
     attempt = int(text) if text.isdigit() else 1
     if found.found is None or found.launcher in (None, "jobkit"):
-        return Identity(environ.get(names.JOB) or alone, attempt, environ.get(names.RUN_DIR, ""))
+        p = found.placement
+        files = translate.gang_folder(p.node, p.nodes) if p else "gang"
+        return Identity(environ.get(names.JOB) or alone, attempt, environ.get(names.RUN_DIR, ""), files)
     from jobkit.env.home import home
     from jobkit.env.tcp.rendezvous import job_name
 
@@ -124,12 +126,14 @@ def _is_placed(found: Detection) -> bool:
 def _way(environ: Mapping[str, str], found: Detection, link: AgentLink | None) -> AgentLink | TcpLink:
     """Return this rank's way to the others: its agent, where that has them all, else the network."""
     assert found.found is not None
-    if link is not None and (found.found.placement.nodes == 1 or names.COORDINATOR not in environ):
+    over_tcp = names.COORDINATOR in environ or names.SHARED_DIR in environ
+    if link is not None and (found.found.placement.nodes == 1 or not over_tcp):
         return link
     from jobkit.env.tcp.link import TcpLink
 
     given = outside(environ, found)
-    return TcpLink(given, found.found, settings(given), given.get(names.RUN_DIR, ""))
+    shared = given.get(names.RUN_DIR if link is None else names.SHARED_DIR, "")
+    return TcpLink(given, found.found, settings(given), shared)
 
 
 def _alone(

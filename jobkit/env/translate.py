@@ -39,6 +39,14 @@ class Identity:
         return f"{self.run_dir}/attempt-{self.attempt}/{self.files}"
 
 
+def gang_folder(node: int | None, nodes: int | None) -> str:
+    """Return the name of the folder of the files that an agent's ranks share, in the attempt's folder.
+
+    Agents of several nodes may have the attempt's folder in common, but not what is in the files.
+    """
+    return "gang" if nodes in (None, 1) else f"node-{node}.gang"
+
+
 @dataclass(frozen=True)
 class Resolved:
     """The backends of a job, with what one rank of it needs for them beside the gang's table.
