@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -85,10 +84,8 @@ def _run_dir(request: Request) -> Path:
         return Path(request.run_dir)
     home = request.environ.get("JOBKIT_HOME")
     if home:
-        with contextlib.suppress(OSError):
-            Path(home).mkdir(mode=0o700, parents=True, exist_ok=True)
-            return Path(tempfile.mkdtemp(prefix="jobkit-", dir=home))
-    return Path(tempfile.mkdtemp(prefix="jobkit-", dir=request.environ.get("TMPDIR") or None))
+        Path(home).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="jobkit-", dir=home or request.environ.get("TMPDIR") or None))
 
 
 def _refuse(message: str) -> None:

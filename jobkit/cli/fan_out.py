@@ -13,6 +13,7 @@ from jobkit.env.__main__ import arguments, count
 from jobkit.env.backends import parse
 from jobkit.env.detect import Detection, detect
 from jobkit.env.facts import facts
+from jobkit.env.home import HOME
 from jobkit.env.settings import settings
 from jobkit.env.shim import identify, outside
 from jobkit.env.tcp.rendezvous import job_name
@@ -61,11 +62,12 @@ def request(
     """
     node, nodes = _node(found)
     identity, chosen = identify(environ, found), settings(environ)
+    run_dir = _writable(identity.run_dir, identity.attempt)
     return Request(
         job=identity.job,
         name="exec",
         attempt=identity.attempt,
-        run_dir=_writable(identity.run_dir, identity.attempt),
+        run_dir=run_dir,
         output="pipe",
         first_rank=node * ranks,
         local_size=ranks,
@@ -77,7 +79,7 @@ def request(
         connections_per_ip=chosen.connections_per_ip,
         python=sys.executable,
         workdir=folder,
-        environ=_inherited(environ),
+        environ=_inherited(environ, closed=() if run_dir else (HOME,)),
         setup=(),
         overlay=_meeting(environ, found) if nodes > 1 else {},
         stdin="all",
@@ -118,8 +120,9 @@ def _writable(run_dir: str, attempt: int) -> str | None:
     return run_dir
 
 
-def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    gone = {*names.OWN} - _SETTINGS
+def _inherited(environ: Mapping[str, str], closed: tuple[str, ...]) -> dict[str, str]:
+    """Return what the ranks inherit; a home that is closed would stand in the way of a temporary folder."""
+    gone = {*names.OWN, *closed} - _SETTINGS
     return {name: value for name, value in environ.items() if name not in gone}
 
 

@@ -88,8 +88,8 @@ _SECTIONS: tuple[tuple[str, dict[str, str]], ...] = (
             names.JACCL_HOSTFILE: "Path, on every host, of a hostfile with JACCL's matrix: rows are found by "
             "host name or address, whatever the order of the ranks.",
             names.SPEC_HASH: "Hash of the spec; ranks with different ones do not start.",
-            names.SHARED_DIR: "A run folder that all nodes see, empty without: set by `exec --ranks-per-node`, "
-            "whose ranks of several nodes meet over TCP.",
+            names.SHARED_DIR: "A run folder that all nodes see, empty without: for `--ranks-per-node`, whose "
+            "ranks of several nodes meet over TCP.",
         },
     ),
     (
