@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 
+from jobkit.env import names
 from jobkit.env.addresses import addresses
 from jobkit.env.files import write_private
 from jobkit.env.gang import Report, Table
@@ -13,13 +14,15 @@ from jobkit.env.json_ import dumps
 from jobkit.env.placement import Found
 from jobkit.env.settings import Settings
 from jobkit.env.tcp.coordinator import Coordinator
+from jobkit.env.tcp.lookup import places, resolve, written
 from jobkit.env.tcp.participant import Participant
 from jobkit.env.tcp.rendezvous import Rendezvous, rendezvous
-from jobkit.env.tcp.resolve import places, resolve, written
 from jobkit.env.tcp.tokens import token
+from jobkit.errors import LaunchError, complaint
 
 TIMEOUT = "JOBKIT_GANG_TIMEOUT_S"
 TIMEOUT_S = 600.0
+MOST_S = 1e9
 
 
 class TcpLink:
@@ -39,7 +42,7 @@ class TcpLink:
         self._where = rendezvous(environ, found, chosen.ports, run_dir)
         self._token = token(environ, run_dir, one_host=self._where.one_host)
         self._timeout_s = _seconds(environ.get(TIMEOUT, ""))
-        self._subnet = environ.get("JOBKIT_SUBNET", "")
+        self._subnet = environ.get(names.SUBNET, "")
         self._host = os.uname().nodename
 
     def addresses(self) -> tuple[str, ...]:
@@ -79,10 +82,15 @@ def _announce(where: Rendezvous, port: int, report: Report) -> None:
 
 
 def _seconds(text: str) -> float:
-    try:
-        return max(0.0, float(text)) if text else TIMEOUT_S
-    except ValueError:
+    if not text:
         return TIMEOUT_S
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < MOST_S:
+        raise LaunchError(complaint(TIMEOUT, "not a number of seconds", got=text, expected="0 or more"))
+    return seconds
 
 
 def _say(line: str) -> None:

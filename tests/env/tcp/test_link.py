@@ -49,6 +49,12 @@ def test_a_subnet_that_is_not_here_is_an_error_before_anybody_is_met(tmp_path: P
         link(TWO_HOSTS, environ, str(tmp_path)).addresses()
 
 
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1e99"])
+def test_a_deadline_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(LaunchError, match="JOBKIT_GANG_TIMEOUT_S: not a number of seconds"):
+        link(ONE_HOST, {"JOBKIT_HOME": str(tmp_path), "JOBKIT_GANG_TIMEOUT_S": text})
+
+
 def test_processes_with_torchs_variables_meet(tmp_path: Path) -> None:
     environ = {"JOBKIT_HOME": str(tmp_path), "MASTER_PORT": "29401"}
     ended = ranks(environ, 3, "sh", "-c", "echo $JOBKIT_JOB $JOBKIT_RANK $MLX_RANK; cat $JOBKIT_TOKEN_FILE")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jobkit.env.tcp import resolve
+from jobkit.env.tcp import lookup
+from jobkit.env.tcp.lookup import by_slurm, places, written
 from jobkit.env.tcp.rendezvous import Rendezvous
-from jobkit.env.tcp.resolve import by_slurm, places, written
 
 
 def where(host: str, file: str = "") -> Rendezvous:
@@ -29,14 +29,14 @@ def where(host: str, file: str = "") -> Rendezvous:
 def test_a_name_becomes_addresses(
     host: str, known: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolve, "by_name", lambda _: known)
-    assert resolve.resolve(host, "n2") == expected
+    monkeypatch.setattr(lookup, "by_name", lambda _: known)
+    assert lookup.resolve(host, "n2") == expected
 
 
 def test_a_name_that_is_not_known_yet_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [[], ["10.0.0.1"], ["never asked again"]]
-    monkeypatch.setattr(resolve, "by_name", lambda _: answers.pop(0))
-    monkeypatch.setattr(resolve, "by_slurm", lambda _: [])
+    monkeypatch.setattr(lookup, "by_name", lambda _: answers.pop(0))
+    monkeypatch.setattr(lookup, "by_slurm", lambda _: [])
     look = places(where("pod-0.service"), "pod-1")
     there = [("10.0.0.1", 1000), ("10.0.0.1", 1001)]
     assert [look(), look(), look()] == [[], there, there]
@@ -81,7 +81,7 @@ def test_what_can_be_no_name_has_no_address(host: str) -> None:
 
 def test_a_name_is_resolved_without_the_codec_of_international_names() -> None:
     code = (
-        "import sys; from jobkit.env.tcp.resolve import by_name; assert by_name('localhost'); "
+        "import sys; from jobkit.env.tcp.lookup import by_name; assert by_name('localhost'); "
         "sys.exit('encodings.idna' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
