@@ -76,7 +76,7 @@ def test_without_slurm_there_is_nothing_to_ask(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64, "ü..b"])
 def test_what_can_be_no_name_has_no_address(host: str) -> None:
-    assert resolve.by_name(host) == []
+    assert lookup.by_name(host) == []
 
 
 def test_a_name_is_resolved_without_the_codec_of_international_names() -> None:
