@@ -40,7 +40,9 @@ def detect(environ: Mapping[str, str], facts: Facts) -> Found | NotARank | None:
     sources = (("rank", _INDEX), ("size", names.NODES), ("node", _INDEX), ("nodes", names.NODES))
     placement = one_per_node(node, nodes, own_host(nodes, node, facts.host), sources)
     first, first_source = _first_host(environ, facts)
-    base = (facts.host or "").partition(".")[0].removesuffix(f"-{environ[_INDEX]}")
+    # The jobs of a JobSet have names of their own, and one coordinator.
+    own = (facts.host or "").partition(".")[0].removesuffix(f"-{environ[_INDEX]}")
+    base = environ.get(_COORDINATOR) or ("" if _JOB_INDEX in environ else own)
     attempt = (optional(environ, _RESTARTS) or 0) + 1
     known = (*sources, ("attempt", _RESTARTS), ("first_host", first_source))
     return Found(placement, f"kubernetes-{base}" if base else "", attempt, first, known)
