@@ -137,12 +137,16 @@ def _innermost(answers: Mapping[str, Answer], environ: Mapping[str, str], facts:
             return "jobkit", ""
         answers = {name: answers[name] for name in inside}
     placed = [name for name, answer in answers.items() if not isinstance(answer, NotARank)]
-    if placed and placed[0] in _PROCESSES and len(answers) > 1:
-        nearest = _nearest(answers, facts)
-        if nearest is not None:
-            return nearest
-    _compare(placed, answers)
-    return (placed or list(answers))[0], ""
+    if not placed:
+        return next(iter(answers)), ""
+    nearest = _nearest(answers, facts) if placed[0] in _PROCESSES and len(answers) > 1 else None
+    name, why = nearest or (placed[0], "")
+    # Of two launchers of MPI libraries either may have started the other, unless a process tells. Plain
+    # variables may have been set inside or outside of any launcher; torchrun's are plain ones too.
+    rivals = [] if nearest else [other for other in placed if {name, other} <= set(_PEERS)]
+    rivals += [other for other in placed if other == "env" and "torchrun" not in answers]
+    _compare(name, rivals, answers)
+    return name, why
 
 
 def _nearest(answers: Mapping[str, Answer], facts: Facts) -> tuple[str, str] | None:
@@ -155,20 +159,23 @@ def _nearest(answers: Mapping[str, Answer], facts: Facts) -> tuple[str, str] | N
     return None
 
 
-def _compare(placed: list[str], answers: Mapping[str, Answer]) -> None:
-    """Refuse two launchers of which either may have started the other, where they disagree.
+def _compare(name: str, rivals: list[str], answers: Mapping[str, Answer]) -> None:
+    """Refuse launchers of which either may be the inner one, where they disagree.
 
     Raises:
         PlacementError: They do; both are printed.
     """
-    peers = [(name, a) for name in placed if name in _PEERS and isinstance(a := answers[name], Found)]
-    for name, answer in peers[1:]:
-        first_name, first = peers[0]
-        one, other = first.placement, answer.placement
-        if (one.rank, one.size) != (other.rank, other.size):
+    chosen = answers[name]
+    for rival in rivals:
+        other = answers[rival]
+        if not isinstance(chosen, Found) or not isinstance(other, Found):
+            continue
+        places = [(found.placement.rank, found.placement.size) for found in (chosen, other)]
+        if places[0] != places[1]:
             raise PlacementError(
-                f"{first_name} says {_place(one)} ({_variables(first)}), {name} says {_place(other)} "
-                f"({_variables(answer)}): one of them was inherited\n\nhint: unset the variables of the other"
+                f"{name} says {_place(chosen.placement)} ({_variables(chosen)}), {rival} says "
+                f"{_place(other.placement)} ({_variables(other)}): one of them was inherited\n\n"
+                "hint: unset the variables of the other"
             )
 
 

@@ -81,6 +81,28 @@ def test_two_that_agree_are_the_first_of_them() -> None:
     assert detect({**OPENMPI, **same}, HERE).launcher == "openmpi"
 
 
+SLURM = {
+    "SLURM_JOB_ID": "44",
+    "SLURM_STEP_ID": "0",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "0",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_STEP_NODELIST": "a",
+    "SLURM_STEP_TASKS_PER_NODE": "2",
+}
+
+
+@pytest.mark.parametrize("facts", [HERE, above("slurmstepd: [44.0]")])
+def test_plain_variables_in_a_task_say_the_same_or_are_a_contradiction(facts: Facts) -> None:
+    """A script may set them from Slurm's; or start ranks of its own inside a task, which Slurm knows not."""
+    assert detect({**SLURM, "RANK": "1", "WORLD_SIZE": "2"}, facts).launcher == "slurm"
+    with pytest.raises(
+        PlacementError, match=r"slurm says rank 1 of 2 \(SLURM_PROCID, .*env says rank 5 of 8 \(RANK, "
+    ):
+        detect({**SLURM, "RANK": "5", "WORLD_SIZE": "8"}, facts)
+
+
 def test_a_batch_shell_is_nearer_than_a_launcher_whose_variables_it_inherited() -> None:
     batch = {**OPENMPI, "SLURM_JOB_ID": "45", "SLURM_PROCID": "0"}
     found = detect(batch, above("bash -c", "slurmstepd: [45.batch]"))
@@ -102,8 +124,10 @@ def test_malformed_variables_of_an_outer_launcher_do_not_count_and_are_evidence(
 
 
 def test_a_launcher_inside_a_rank_of_jobkit_is_newer_than_the_rank() -> None:
-    inside = {**PLACED, "JOBKIT_OUTER": "env=RANK:1", "RANK": "1", "WORLD_SIZE": "2"}
-    assert detect({**inside, "JOBKIT_OUTER": "env=RANK:1 env=WORLD_SIZE:2"}, HERE).launcher == "jobkit"
+    outer = {"JOBKIT_OUTER": "env=RANK:1 env=WORLD_SIZE:2"}
+    inside = {**PLACED, **outer, "RANK": "1", "WORLD_SIZE": "2"}
+    assert detect(inside, HERE).launcher == "jobkit"
+    assert detect({**inside, "MLX_RANK": "0", "MLX_WORLD_SIZE": "2"}, HERE).launcher == "env"
     assert detect({**inside, **OPENMPI}, HERE).launcher == "openmpi"
     assert detect({**PLACED, **OPENMPI}, HERE).launcher == "jobkit"
 
