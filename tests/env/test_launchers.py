@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from jobkit.env import explain
 from jobkit.env.detect import DETECTORS, Detection, detect
 from jobkit.env.placement import Facts, Placement
 from jobkit.errors import PlacementError
@@ -122,6 +125,44 @@ def test_jobs_that_may_run_at_once_have_different_names() -> None:
         environment = read(FOLDER / f"{name}.txt")
         found = [detect(p.environ, p.facts).found for p in environment.processes]
         assert len({f.job for f in found if f}) == len(found) > 1
+
+
+JUNK = (
+    "",
+    " ",
+    "-1",
+    "1.5",
+    "x",
+    "٣",
+    "0",
+    "1",
+    "7",
+    "4194304",
+    "9" * 400,
+    "n[1-",
+    "n[0-262143]",
+    "2(x",
+    "\udcff",
+    "a=b c",
+)
+MUTABLE = [(p.facts, p.environ) for e in ENVIRONMENTS for p in e.processes]
+
+
+@given(st.sampled_from(MUTABLE), st.data())
+@settings(max_examples=300, deadline=None)
+def test_any_value_of_a_variable_gives_a_placement_a_refusal_or_an_error(
+    found: tuple[Facts, dict[str, str]], data: st.DataObject
+) -> None:
+    known, environ = found
+    changed = data.draw(st.dictionaries(st.sampled_from(sorted(environ)), st.sampled_from(JUNK), max_size=3))
+    mixed = {**environ, **changed}
+    for name in data.draw(st.sets(st.sampled_from(sorted(environ)), max_size=2)):
+        del mixed[name]
+    try:
+        detection = detect(mixed, known)
+        assert explain.to_text(detection, explain.variables(detection, mixed, ("any",)), explain=True)
+    except PlacementError as error:
+        assert str(error)
 
 
 def test_every_launcher_has_an_environment() -> None:
