@@ -36,7 +36,7 @@ def main() -> int:
     if agent:
         for fd in (1, to_sentinel, from_sentinel):
             os.close(fd)
-        return guard(agent, from_agent, 0, request.job, run_dir, litter)
+        return guard(agent, from_agent, 0, request.job, run_dir, litter, request.node)
     os.setsid()
     os.close(from_agent)
     os.close(to_agent)

@@ -46,14 +46,15 @@ class Rank:
 def base_environ(request: Request, run_dir: Path) -> dict[str, str]:
     """Return what setup starts from: the request's environment, the interpreter's folder first on PATH.
 
-    With the job's id and run folder, by which its processes are found at its end.
+    With the job's id, run folder and node, by which its processes are found at its end.
     """
     environ = dict(request.environ)
     folder = str(Path(request.python).parent)
     path = environ.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
     if path.split(":")[0] != folder:
         path = f"{folder}:{path}"
-    return {**environ, "PATH": path, names.JOB: request.job, names.RUN_DIR: str(run_dir)}
+    own = {names.JOB: request.job, names.RUN_DIR: str(run_dir), names.NODE: str(request.node)}
+    return {**environ, "PATH": path, **own}
 
 
 def rank_environ(

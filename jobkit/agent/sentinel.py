@@ -21,7 +21,7 @@ _AGENT_MAY_TAKE_S = 2.5  # from the end of the lease, before an agent that does 
 GROUP, FINISHED = b"g", b"f"
 
 
-def guard(agent: int, watch: int, lease: int, job: str, run_dir: Path, litter: Path) -> int:
+def guard(agent: int, watch: int, lease: int, job: str, run_dir: Path, litter: Path, node: int = 0) -> int:
     """Wait for the agent's end, end what it has left, and remove its private files.
 
     Args:
@@ -31,6 +31,7 @@ def guard(agent: int, watch: int, lease: int, job: str, run_dir: Path, litter: P
         job: The job's id.
         run_dir: Its run folder.
         litter: Folder to remove.
+        node: This host among the job's.
     """
     become_subreaper()
     signal.signal(signal.SIGTERM, lambda *_: send(agent, signal.SIGTERM))
@@ -39,7 +40,7 @@ def guard(agent: int, watch: int, lease: int, job: str, run_dir: Path, litter: P
     said = b"".join(_heard(watch, lease))
     if not said.endswith(FINISHED):
         send(agent, signal.SIGKILL)
-        _end(job, run_dir, said)
+        _end(job, run_dir, node, said)
     shutil.rmtree(litter, ignore_errors=True)
     reap()
     return 0
@@ -70,9 +71,9 @@ def _heard(watch: int, lease: int) -> Iterator[bytes]:
             return
 
 
-def _end(job: str, run_dir: Path, said: bytes) -> None:
+def _end(job: str, run_dir: Path, node: int, said: bytes) -> None:
     groups = [int(line[1:]) for line in said.split(b"\n") if line.startswith(GROUP)]
-    ending = Ending(lambda: members(marks(job, str(run_dir)), groups), GONE_GRACE_S)
+    ending = Ending(lambda: members(marks(job, str(run_dir), node=node), groups), GONE_GRACE_S)
     while not ending.step():
         reap()
         time.sleep(POLL_S)

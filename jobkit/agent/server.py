@@ -522,7 +522,7 @@ class Server:
             self.ending.hasten(grace_s)
             return
         groups = [rank.pid for rank in self.ranks.values()]
-        ours = marks(self.request.job, str(self.run_dir))
+        ours = marks(self.request.job, str(self.run_dir), node=self.request.node)
         self.ending = Ending(lambda: members(ours, groups), grace_s)
 
 

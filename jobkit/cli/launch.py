@@ -70,11 +70,22 @@ def run(args: argparse.Namespace) -> int:
     import sys
 
     from jobkit.cli import folder
+    from jobkit.cli.batch import allocation
     from jobkit.cli.foreground import Foreground
     from jobkit.cli.launching import request
+    from jobkit.env.detect import detect
+    from jobkit.env.facts import facts
 
     if args.print_python:
         print(args.python or sys.executable)
         return 0
-    asked = request(args, dict(os.environ), folder.current(), os.isatty(1))
+    environ = dict(os.environ)
+    asked = request(args, environ, folder.current(), os.isatty(1))
+    job = None
+    if args.hosts is None and args.hostfile is None:
+        job = allocation(environ, detect(environ, facts(environ)))
+    if job is not None and len(job.hosts) > 1:
+        from jobkit.cli.batch_launch import launch
+
+        return launch(asked, job, environ)
     return Foreground(asked, label=args.label, table=args.table).run(args.agent_python or sys.executable)

@@ -40,18 +40,20 @@ def reap() -> dict[int, int]:
         ended[pid] = status
 
 
-def marks(job: str, run_dir: str = "", rank: int | None = None) -> frozenset[bytes]:
-    """Return what every process of a job, or of one rank of it, carries in its environment.
+def marks(job: str, run_dir: str = "", rank: int | None = None, node: int | None = None) -> frozenset[bytes]:
+    """Return what every process of a job, or of one rank or node of it, carries in its environment.
 
     Args:
         job: The job's id.
         run_dir: The job's run folder; "" for any. A job of the same id may run for another JOBKIT_HOME.
         rank: The rank; None for all.
+        node: The node; None for all.
     """
     texts = (
         f"{names.JOB}={job}",
         f"{names.RUN_DIR}={run_dir}" if run_dir else "",
         "" if rank is None else f"{names.RANK}={rank}",
+        "" if node is None else f"{names.NODE}={node}",
     )
     return frozenset(os.fsencode(text) for text in texts if text)
 

@@ -82,8 +82,7 @@ def test_by_hand_it_is_a_job_of_one_node(tmp_path: Path) -> None:
 def test_ranks_are_counted_through_the_nodes_and_meet_over_tcp(tmp_path: Path) -> None:
     nodes = []
     for node in (1, 0):
-        # Each node has its own home but for the token, as hosts do: two agents of one host end each other's
-        # ranks, as they have the job in common.
+        # Each node has its own home but for the token, as hosts without a shared file system do.
         home = tmp_path / str(node)
         home.mkdir()
         (home / "token").write_text("ab" * 32)
