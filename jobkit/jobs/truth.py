@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobkit.agent import verdict
 from jobkit.env.record import RankExit
-from jobkit.jobs import clock, exits, folder, orphans, process
+from jobkit.jobs import clock, exits, folder, foreign, orphans, process
 from jobkit.jobs.record import (
     ENDED,
     FAILED,
@@ -32,6 +32,9 @@ def look(run_dir: Path) -> Record:
     Raises:
         UnreadableError: There is no readable record.
     """
+    elsewhere = foreign.look(run_dir)
+    if elsewhere is not None:
+        return elsewhere
     record = read(run_dir)
     if record.state in ENDED or is_kept(run_dir, record):
         return record

@@ -1,0 +1,93 @@
+"""Jobs that another launcher started: what their ranks' shims left in a run folder, without a submission."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from jobkit.agent import verdict
+from jobkit.env.record import RankExit
+from jobkit.jobs import clock, exits
+from jobkit.jobs.folder import SPEC
+from jobkit.jobs.process import Identity
+from jobkit.jobs.record import (
+    FAILED,
+    RECORD,
+    RUNNING,
+    SUCCEEDED,
+    Origin,
+    RankRecord,
+    Record,
+    TaskRecord,
+    settled,
+)
+
+EXECUTOR = "foreign"
+
+
+def look(run_dir: Path) -> Record | None:
+    """Return what the ranks' own records tell; None for a folder that jobkit's submission made.
+
+    A rank that still runs has files beside the records, and its end removes them.
+    """
+    attempts = sorted((p for p in run_dir.glob("attempt-*") if _number(p)), key=_number)
+    if (run_dir / RECORD).exists() or (run_dir / SPEC).exists() or not attempts:
+        return None
+    known = [ended for path in attempts[-1].glob("rank-*.exit.json") if (ended := _exit(path)) is not None]
+    first = verdict.first_failure(known)
+    running = not known or any(path.is_dir() for path in attempts[-1].iterdir())
+    exit_ = exits.of_rank(first) if first else None if running else exits.SUCCESS
+    ends = [clock.normal(ended.ended) for ended in known]
+    task = TaskRecord(
+        point=None,
+        values={},
+        state=FAILED if first else RUNNING if running else SUCCEEDED,
+        attempt=_number(attempts[-1]),
+        exit=exit_,
+        ranks=tuple(_rank(ended) for ended in sorted(known, key=lambda ended: ended.rank)),
+        started=min((clock.normal(ended.started) for ended in known), default=None),
+        ended=max(ends, default=None) if exit_ else None,
+        failed=clock.normal(first.ended) if first else None,
+    )
+    return settled(
+        Record(
+            id=run_dir.name,
+            name=run_dir.name,
+            executor=EXECUTOR,
+            state=task.state,
+            created=task.started or clock.rfc3339(clock.now()),
+            tasks=(task,),
+            origin=_NOBODY,
+        )
+    )
+
+
+_NOBODY = Origin((), "", "", None, None, (), (), "", None, Identity(0, "", "", ""))
+
+
+def _number(attempt: Path) -> int:
+    """Return the number of `attempt-3`, 0 for a name that has none."""
+    text = attempt.name.removeprefix("attempt-")
+    return int(text) if text.isdecimal() else 0
+
+
+def _exit(path: Path) -> RankExit | None:
+    try:
+        raw = json.loads(path.read_bytes())
+        raw.pop("schema")
+        return RankExit(**raw)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _rank(ended: RankExit) -> RankRecord:
+    return RankRecord(
+        rank=ended.rank,
+        host=ended.host,
+        status=ended.status,
+        signal=ended.signal,
+        ended_by_jobkit=ended.ended_by_jobkit,
+        victim_of=ended.victim_of,
+        started=clock.normal(ended.started),
+        ended=clock.normal(ended.ended),
+    )
