@@ -74,7 +74,7 @@ class Slurm:
             self._daemon(_LOGIN, "slurmctld", "-D")
             for node in NODES:
                 self._daemon(node, "slurmd", "-D", "-N", node)
-            self._until("idle\n" * len(NODES), "sinfo", "--noheader", "--Node", "--format=%T")
+            self.until("idle\n" * len(NODES), "sinfo", "--noheader", "--Node", "--format=%T")
         except BaseException:
             self.end()
             raise
@@ -125,15 +125,16 @@ class Slurm:
     def batch(self, script: Path, *flags: str) -> None:
         """Run a batch script in its folder, and wait until no job is left (`sbatch --wait` looks seldom)."""
         self.run("sbatch", *flags, str(script), cwd=str(script.parent))
-        self._until("", "squeue", "--noheader")
+        self.until("", "squeue", "--noheader")
 
     def clear(self) -> None:
         """Cancel every job."""
         if self.run("squeue", "--noheader").stdout:
             self.run("scancel", "--user=root")
-            self._until("", "squeue", "--noheader")
+            self.until("", "squeue", "--noheader")
 
-    def _until(self, wanted: str, *words: str) -> None:
+    def until(self, wanted: str, *words: str) -> None:
+        """Wait until a command prints this."""
         until = time.monotonic() + _DEADLINE_S
         while (got := self.run(*words, check=False)).returncode or got.stdout != wanted:
             if time.monotonic() > until:

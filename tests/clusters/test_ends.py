@@ -31,6 +31,26 @@ def test_the_exit_of_a_rank_is_in_its_record(cluster: Slurm, jobkit_home: Path) 
     assert [record["status"] for record in records] == [0, 7, 0]
 
 
+def test_a_job_that_is_requeued_is_another_attempt(cluster: Slurm, tmp_path: Path, jobkit_home: Path) -> None:
+    # The first attempt asks for the second; Slurm would let it wait two minutes.
+    script = tmp_path / "script.sh"
+    script.write_text(
+        "#!/bin/sh\n"
+        "srun jobkit exec -- sh -c 'test $JOBKIT_ATTEMPT = 2 || scontrol requeue $SLURM_JOB_ID; echo ended'\n"
+        'test -n "$SLURM_RESTART_COUNT" || sleep 60\n'
+    )
+    cluster.run("sbatch", "--requeue", "-n2", str(script), cwd=str(tmp_path))
+    job = cluster.run("squeue", "--noheader", "--format=%A").stdout.strip()
+    cluster.until("PENDING BeginTime\n", "squeue", "--noheader", "--format=%T %r")
+    cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    cluster.until("", "squeue", "--noheader")
+    attempts = jobkit_home / f"jobs/slurm-{job}.0"
+    for rank in range(2):
+        assert (attempts / f"attempt-1/rank-{rank}.exit.json").exists()
+        again = json.loads((attempts / f"attempt-2/rank-{rank}.exit.json").read_text())
+        assert again["status"] == 0
+
+
 @pytest.mark.parametrize("mpirun", ["MPICH 4", "MPICH 5"], indirect=True)
 def test_a_rank_reaches_its_process_manager_through_the_shim(
     mpirun: mpi.Mpi, cluster: Slurm, jobkit_home: Path

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 from clusters import mpi
+from clusters.sge import GridEngine
 from clusters.slurm import NODES, Slurm
 
 # Not `python`: mpirun of Open MPI 5 puts its own folder first on the PATH, and that may have another one.
@@ -131,6 +133,19 @@ def test_the_links_under_mpirun(
     links: tuple[str, ...],
 ) -> None:
     check_links(by_mpirun(mpirun, cluster, repository, tmp_path / "run", *links)[0], tmp_path)
+
+
+@pytest.mark.parametrize("mpirun", ["Open MPI 4", "MPICH 4"], indirect=True)
+def test_under_grid_engine(
+    mpirun: mpi.Mpi, grid: GridEngine, repository: Path, jobkit_home: Path, tmp_path: Path
+) -> None:
+    program = (sys.executable, str(repository / "docs/examples/allsum.py"))
+    command = mpirun.command(4, "jobkit", "exec", "--backend=ring", "--", *program)
+    script = tmp_path / "script.sh"
+    # Over several hosts Hydra has no name for a job; the scheduler's is right while a job is one mpirun.
+    variables = f"export JOBKIT_JOB=sge-$JOB_ID JOBKIT_RUN_DIR='{tmp_path}/run'"
+    script.write_text(f"#!/bin/sh\n{variables}\n{shlex.join(command)}\n")
+    check_sums(4, grid.batch(script, "-pe", "mpi", "4"))
 
 
 @pytest.mark.parametrize("mpirun", ["Open MPI 4", "Open MPI 5"], indirect=True)
