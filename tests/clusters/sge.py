@@ -39,6 +39,7 @@ _QUEUE = {
     "slots": str(_SLOTS),
     "pe_list": "mpi",
     "load_thresholds": "NONE",  # however busy the machine is
+    "tmpdir": "/run",  # each host has its own: a job's folder has the same name on all of them
     "shell": "/bin/sh",
     "shell_start_mode": "unix_behavior",
 }

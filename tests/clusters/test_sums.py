@@ -46,12 +46,10 @@ def by_torchrun(cluster: Slurm, repository: Path, *words: str) -> tuple[int, str
     return 4, step.stdout
 
 
-def by_mpirun(
-    launcher: mpi.Mpi, cluster: Slurm, repository: Path, run_dir: Path, *words: str
-) -> tuple[int, str]:
+def by_mpirun(launcher: mpi.Mpi, cluster: Slurm, repository: Path, *words: str) -> tuple[int, str]:
     """Return the number of ranks that mpirun starts on two hosts, and what they printed."""
     command = ("salloc", "-N2", "--ntasks-per-node=2", *launcher.command(4, *words))
-    return 4, cluster.run(*command, cwd=str(repository), JOBKIT_RUN_DIR=str(run_dir)).stdout
+    return 4, cluster.run(*command, cwd=str(repository)).stdout
 
 
 def check_sums(n_ranks: int, printed: str) -> None:
@@ -121,7 +119,7 @@ def test_under_mpirun(
     program: tuple[str, ...],
 ) -> None:
     words = ("jobkit", "exec", "--backend=ring", "--", *program)
-    check_sums(*by_mpirun(mpirun, cluster, repository, tmp_path / "run", *words))
+    check_sums(*by_mpirun(mpirun, cluster, repository, *words))
 
 
 def test_the_links_under_mpirun(
@@ -132,20 +130,7 @@ def test_the_links_under_mpirun(
     tmp_path: Path,
     links: tuple[str, ...],
 ) -> None:
-    check_links(by_mpirun(mpirun, cluster, repository, tmp_path / "run", *links)[0], tmp_path)
-
-
-@pytest.mark.parametrize("mpirun", ["Open MPI 4", "MPICH 4"], indirect=True)
-def test_under_grid_engine(
-    mpirun: mpi.Mpi, grid: GridEngine, repository: Path, jobkit_home: Path, tmp_path: Path
-) -> None:
-    program = (sys.executable, str(repository / "docs/examples/allsum.py"))
-    command = mpirun.command(4, "jobkit", "exec", "--backend=ring", "--", *program)
-    script = tmp_path / "script.sh"
-    # Over several hosts Hydra has no name for a job; the scheduler's is right while a job is one mpirun.
-    variables = f"export JOBKIT_JOB=sge-$JOB_ID JOBKIT_RUN_DIR='{tmp_path}/run'"
-    script.write_text(f"#!/bin/sh\n{variables}\n{shlex.join(command)}\n")
-    check_sums(4, grid.batch(script, "-pe", "mpi", "4"))
+    check_links(by_mpirun(mpirun, cluster, repository, *links)[0], tmp_path)
 
 
 @pytest.mark.parametrize("mpirun", ["Open MPI 4", "Open MPI 5"], indirect=True)
@@ -153,7 +138,7 @@ def test_over_mpi(
     mpirun: mpi.Mpi, cluster: Slurm, repository: Path, jobkit_home: Path, tmp_path: Path
 ) -> None:
     words = ("jobkit", "exec", "--backend=mpi", "--", *PROGRAMS["MLX's ring"])
-    check_sums(*by_mpirun(mpirun, cluster, repository, tmp_path / "run", *words))
+    check_sums(*by_mpirun(mpirun, cluster, repository, *words))
 
 
 def test_over_mpi_under_srun(cluster: Slurm, repository: Path, jobkit_home: Path) -> None:
@@ -171,11 +156,28 @@ def test_the_host_of_rank_0_may_be_told_instead_of_a_folder(
     check_sums(4, ranks.stdout)
 
 
+def by_grid_engine(launcher: mpi.Mpi, grid: GridEngine, repository: Path, folder: Path, **told: str) -> str:
+    """Return what four ranks that mpirun starts on two hosts printed, told more by variables."""
+    program = (sys.executable, str(repository / "docs/examples/allsum.py"))
+    command = launcher.command(4, "jobkit", "exec", "--backend=ring", "--", *program)
+    # Over several hosts Hydra has no name for a job; the scheduler's is right while a job is one mpirun.
+    variables = "".join(f"export {name}='{value}'\n" for name, value in told.items())
+    script = folder / "script.sh"
+    script.write_text(f"#!/bin/sh\nexport JOBKIT_JOB=sge-$JOB_ID\n{variables}{shlex.join(command)}\n")
+    return grid.batch(script, "-pe", "mpi", "4")
+
+
+@pytest.mark.parametrize("mpirun", ["Open MPI 4", "MPICH 4"], indirect=True)
+def test_under_grid_engine(
+    mpirun: mpi.Mpi, grid: GridEngine, repository: Path, jobkit_home: Path, tmp_path: Path
+) -> None:
+    run_dir = str(tmp_path / "run")
+    check_sums(4, by_grid_engine(mpirun, grid, repository, tmp_path, JOBKIT_RUN_DIR=run_dir))
+
+
 @pytest.mark.parametrize("mpirun", ["MPICH 4"], indirect=True)
 def test_where_nothing_tells_it_the_ranks_are_refused_with_what_to_add(
-    mpirun: mpi.Mpi, cluster: Slurm, repository: Path, jobkit_home: Path
+    mpirun: mpi.Mpi, grid: GridEngine, repository: Path, jobkit_home: Path, tmp_path: Path
 ) -> None:
-    command = mpirun.command(4, "jobkit", "exec", "--", *PROGRAMS["MLX's ring"])
-    ranks = cluster.run("salloc", "-N2", "--ntasks-per-node=2", *command, cwd=str(repository), check=False)
-    assert ranks.returncode == 125
-    assert "hint: export JOBKIT_COORDINATOR=HOST" in ranks.stderr
+    said = by_grid_engine(mpirun, grid, repository, tmp_path)
+    assert "hint: export JOBKIT_COORDINATOR=HOST" in said
