@@ -4,7 +4,7 @@ PBS: pbsdsh(1B) of Torque and the PBS Professional Reference Guide, "pbsdsh": `-
 PBS_NODEFILE from 0. SGE: qsub(1), "-inherit", and sge_pe(5), which asks for `control_slaves TRUE`:
 https://manpages.debian.org/bookworm/gridengine-client/qrsh.1.en.html. LSF: blaunch(1),
 https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=reference-blaunch.
-None of them was at hand when this was written, but for the documents.
+Only Grid Engine is tried on a real one; the others are written from the documents.
 """
 
 from __future__ import annotations
