@@ -6,45 +6,30 @@ from collections.abc import Mapping
 
 from jobkit.env import outer
 from jobkit.env.data import dataclass
-from jobkit.env.launchers import (
-    dstack,
-    env,
-    flux,
-    jobkit,
-    kubernetes,
-    lsf,
-    mpich,
-    mvapich2,
-    openmpi,
-    pals,
-    pbs,
-    sge,
-    skypilot,
-    slurm,
-    torchrun,
-)
 from jobkit.env.placement import Facts, Found, NotARank, Placement
 from jobkit.errors import PlacementError
 
 # Innermost first, as they are stacked where nothing else tells: torchrun inside mpirun inside srun inside a
-# pod. Plain variables come last, since whoever starts ranks around this process may leave its own.
-DETECTORS = (
-    ("jobkit", jobkit.detect),
-    ("torchrun", torchrun.detect),
-    ("openmpi", openmpi.detect),
-    ("mvapich2", mvapich2.detect),
-    ("mpich", mpich.detect),
-    ("pals", pals.detect),
-    ("flux", flux.detect),
-    ("slurm", slurm.detect),
-    ("lsf", lsf.detect),
-    ("pbs", pbs.detect),
-    ("sge", sge.detect),
-    ("skypilot", skypilot.detect),
-    ("dstack", dstack.detect),
-    ("kubernetes", kubernetes.detect),
-    ("env", env.detect),
-)
+# pod. Plain variables come last, since whoever starts ranks around this process may leave its own. Each is a
+# file in launchers/, which is read only where a variable begins with one of these: all of them would take
+# every rank as long as Python's own start.
+DETECTORS = {
+    "jobkit": ("JOBKIT_RANK",),
+    "torchrun": ("TORCHELASTIC_",),
+    "openmpi": ("OMPI_", "PMIX_", "PRTE_"),
+    "mvapich2": ("MV2_",),
+    "mpich": ("PMI_", "MPI_", "I_MPI_"),
+    "pals": ("PALS_",),
+    "flux": ("FLUX_",),
+    "slurm": ("SLURM",),
+    "lsf": ("LSB_", "JSM_"),
+    "pbs": ("PBS_",),
+    "sge": ("SGE_", "PE_HOSTFILE", "JOB_ID"),
+    "skypilot": ("SKYPILOT_",),
+    "dstack": ("DSTACK_",),
+    "kubernetes": ("JOB_COMPLETION_INDEX", "JOBSET_", "K_MPI_JOB_ROLE"),
+    "env": ("MLX_", "RANK", "WORLD_SIZE"),
+}
 
 # The processes from which a launcher's ranks descend on their own host, by the first 15 letters of their
 # names. A rank of torchrun may have any Python above it: that of whoever calls its API.
@@ -104,8 +89,13 @@ def detect(environ: Mapping[str, str], facts: Facts) -> Detection:
     Raises:
         PlacementError: Its variables are malformed, or contradict each other or those of another launcher.
     """
-    answers = {name: answer for name, ask in DETECTORS if (answer := _asked(ask, environ, facts)) is not None}
-    evidence = tuple((name, _said(answers.get(name))) for name, _ in DETECTORS)
+    answers = {
+        name: answer
+        for name, marks in DETECTORS.items()
+        if any(variable.startswith(marks) for variable in environ)
+        and (answer := _asked(detector(name), environ, facts)) is not None
+    }
+    evidence = tuple((name, _said(answers.get(name))) for name in DETECTORS)
     visible = {name: a for name, a in answers.items() if not isinstance(a, PlacementError)}
     around = outer.words(visible, environ)
     if not answers:
@@ -118,6 +108,12 @@ def detect(environ: Mapping[str, str], facts: Facts) -> Detection:
     if isinstance(answer, NotARank):
         return Detection(None, answer.reason, None, evidence, around)
     return Detection(name, f"{name} says {_place(answer.placement)}{why}", answer, evidence, around)
+
+
+def detector(name: str) -> Ask:
+    """Return the function of launchers/NAME.py."""
+    ask: Ask = __import__(f"jobkit.env.launchers.{name}", fromlist=["detect"]).detect
+    return ask
 
 
 def _asked(ask: Ask, environ: Mapping[str, str], facts: Facts) -> Answer | None:

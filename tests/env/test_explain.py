@@ -28,7 +28,7 @@ def test_what_is_known_only_at_the_start_is_null() -> None:
     said = explain.to_json(found, explain.variables(found, {}, ("any",)))
     assert json.loads(json.dumps(said))["variables"]["MASTER_PORT"] is None
     assert said["launcher"] is None
-    assert said["evidence"] == dict.fromkeys((name for name, _ in DETECTORS), "not found")
+    assert said["evidence"] == dict.fromkeys(DETECTORS, "not found")
 
 
 def test_a_rank_that_has_met_the_others_keeps_what_it_has() -> None:

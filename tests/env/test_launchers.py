@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobkit.env import explain
-from jobkit.env.detect import DETECTORS, Detection, detect
+from jobkit.env.detect import DETECTORS, Detection, detect, detector
 from jobkit.env.placement import Facts, Placement
 from jobkit.errors import PlacementError
 
@@ -165,8 +165,16 @@ def test_any_value_of_a_variable_gives_a_placement_a_refusal_or_an_error(
         assert str(error)
 
 
+@pytest.mark.parametrize("found", MUTABLE)
+def test_a_detector_that_is_not_asked_had_nothing_to_say(found: tuple[Facts, dict[str, str]]) -> None:
+    known, environ = found
+    for name, marks in DETECTORS.items():
+        if not any(variable.startswith(marks) for variable in environ):
+            assert detector(name)(environ, known) is None
+
+
 def test_every_launcher_has_an_environment() -> None:
-    assert {name for name, _ in DETECTORS} <= {e.about["launcher"] for e in ENVIRONMENTS}
+    assert set(DETECTORS) <= {e.about["launcher"] for e in ENVIRONMENTS}
 
 
 HEAD = """\
@@ -207,7 +215,7 @@ env:
 
 def page() -> str:
     """Return docs/launchers.md."""
-    known = [name for name, _ in DETECTORS]
+    known = list(DETECTORS)
     parts = [HEAD.format(order=", ".join(known))]
     for launcher in dict.fromkeys([*known, *(e.about["launcher"] for e in ENVIRONMENTS)]):
         rows = [row(e) for e in ENVIRONMENTS if e.about["launcher"] == launcher]

@@ -180,7 +180,7 @@ class Coordinator:
         reports = self._in_order()
         salt = os.urandom(16).hex()
         self._tell_all(wire.encode({"reports": [to_json(report) for report in reports], "salt": salt}))
-        return Table(reports, secret_of(self.token.secret, self.where, salt))
+        return Table(reports, wire.secret(self.token.secret, self.where.job, self.where.attempt, salt))
 
     def _tell_all(self, payload: bytes) -> None:
         """Send one message to every rank; its bytes are held once, whatever their number."""
@@ -218,11 +218,6 @@ class Coordinator:
             f"hosts reach port {self.port} of this one. JOBKIT_GANG_TIMEOUT_S waits longer"
         )
         return complaint("gang", f"{self._absent()} {why}", hint=hint)
-
-
-def secret_of(token: bytes, where: Rendezvous, salt: str) -> str:
-    """Return the attempt's secret, the same on all ranks."""
-    return wire.derive(token, f"{where.job}/{where.attempt}/{salt}")
 
 
 def _hello(payload: bytes, said: dict[str, Any], size: int) -> Hello:

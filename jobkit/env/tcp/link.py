@@ -15,7 +15,6 @@ from jobkit.env.placement import Found
 from jobkit.env.settings import Settings
 from jobkit.env.tcp.coordinator import Coordinator
 from jobkit.env.tcp.lookup import places, resolve, written
-from jobkit.env.tcp.participant import Participant
 from jobkit.env.tcp.rendezvous import Rendezvous, rendezvous
 from jobkit.env.tcp.tokens import token
 from jobkit.errors import LaunchError, complaint
@@ -64,8 +63,11 @@ class TcpLink:
         """
         where = self._where
         if not where.coordinates:
+            from jobkit.env.tcp.participant import Participant
+
             search = Participant(where, self._token, places(where, self._host), _say)
             return search.meet(report, self._timeout_s)
+
         coordinator = Coordinator(where, self._token, _say, learns=not self._subnet)
         if where.file:
             _announce(where, coordinator.port, report)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from jobkit.env.gang import Report, Table, from_json, to_json
 from jobkit.env.tcp import wire
-from jobkit.env.tcp.coordinator import secret_of
 from jobkit.env.tcp.rendezvous import Rendezvous
 from jobkit.env.tcp.tokens import MUNGE, Token
 from jobkit.errors import LaunchError, complaint
@@ -144,7 +143,7 @@ class Participant:
         said = wire.decode(payload)
         self._refused(said)
         reports = tuple(from_json(row) for row in said["reports"])
-        return Table(reports, secret_of(secret, w, said["salt"]))
+        return Table(reports, wire.secret(secret, w.job, w.attempt, said["salt"]))
 
     def _secret(self, challenge: dict[str, Any]) -> bytes:
         if self.token.kind != MUNGE:

@@ -46,6 +46,11 @@ def digest(data: bytes) -> bytes:
     return blake2b(data, digest_size=32).digest()
 
 
+def secret(token: bytes, job: str, attempt: int, salt: str) -> str:
+    """Return the attempt's secret in hexadecimal, which only who has the token can know."""
+    return blake2b(f"secret\0{job}/{attempt}/{salt}".encode(), key=token, digest_size=32).hexdigest()
+
+
 def same(one: bytes, other: bytes) -> bool:
     """Compare two codes, in a time that tells nothing of where they differ."""
     return _compare_digest(one, other)
@@ -54,11 +59,6 @@ def same(one: bytes, other: bytes) -> bool:
 def printable(text: object, most: int = 80) -> str:
     """Return what a stranger said as it may be shown: no control characters, not too long."""
     return ascii(str(text)[:most])[1:-1]
-
-
-def derive(token: bytes, text: str) -> str:
-    """Return a secret in hexadecimal that only who has the token can know."""
-    return blake2b(b"derive\0" + text.encode(), key=token, digest_size=32).hexdigest()
 
 
 def frame(payload: bytes, code_: bytes = NOBODY) -> bytes:

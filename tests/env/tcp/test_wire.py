@@ -47,9 +47,11 @@ def test_a_code_is_for_one_message_of_one_conversation(
     assert not wire.same(wire.code(KEY, b"rank", b"n", b"p"), wire.code(token, role, nonces, payload))
 
 
-def test_a_secret_is_known_by_its_text_and_the_token() -> None:
-    assert wire.derive(KEY, "a") == wire.derive(KEY, "a")
-    assert len({wire.derive(KEY, "a"), wire.derive(KEY, "b"), wire.derive(b"x" * 32, "a")}) == 3
+def test_a_secret_is_of_one_attempt_of_one_job() -> None:
+    secret = wire.secret(KEY, "j", 1, "a")
+    assert wire.secret(KEY, "j", 1, "a") == secret
+    others = [(KEY, "j", 1, "b"), (KEY, "j", 2, "a"), (KEY, "k", 1, "a"), (b"x" * 32, "j", 1, "a")]
+    assert len({secret, *(wire.secret(*other) for other in others)}) == 5
 
 
 def test_a_message_that_says_it_is_too_long_is_garbage() -> None:
