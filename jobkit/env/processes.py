@@ -6,11 +6,10 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from jobkit.env import names
 
-_PROC = Path("/proc")
+_PROC = "/proc"
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _KEEPER = f"{names.KEEPER}=".encode()
 
@@ -20,7 +19,7 @@ GIVE_UP_S = 10.0
 
 def become_subreaper() -> None:
     """Make orphans among this process's descendants its own children, where the system can (Linux)."""
-    if not _PROC.joinpath("self").exists():
+    if not os.path.exists(f"{_PROC}/self"):
         return
     import ctypes
 
@@ -72,7 +71,7 @@ def members(marked: frozenset[bytes], groups: Iterable[int], roots: Iterable[int
         roots: Processes that belong to it with all their descendants.
     """
     tops = (*roots, os.getpid())
-    found = _by_proc(marked, tops) if _PROC.joinpath("self").exists() else _by_ps(set(groups), tops)
+    found = _by_proc(marked, tops) if os.path.exists(f"{_PROC}/self") else _by_ps(set(groups), tops)
     return found - {os.getpid()}
 
 

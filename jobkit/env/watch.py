@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jobkit.env.shim import Prepared
 
 GRACE_S = 5.0  # between TERM and KILL for what a program leaves behind
+_SETTLED_S = 2.0  # after which a program is taken to have started
 
 # Either nobody can catch them, or they arise in a process and mean it alone; Python ignores the last two.
 _NOT_FORWARDED = ("KILL", "STOP", "CHLD", "SEGV", "BUS", "FPE", "ILL", "TRAP", "SYS", "PIPE", "XFSZ")
@@ -131,11 +132,20 @@ class Watcher:
 
         become_subreaper()
         self._reap()
-        while self._status is None:
-            self._turn(None)
+        self._while_running(time.monotonic() + _SETTLED_S)
+        assert self._status is not None
         # A signal to all may have reached, and ended, the program first.
         of_signal = os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) in _ENDS_A_PROGRAM
         self._turn(ECHO_S if of_signal else 0.0)
+
+    def _while_running(self, settled: float) -> None:
+        while self._status is None and (left := settled - time.monotonic()) > 0:
+            self._turn(left)
+        if self._status is None:
+            # What the end needs is loaded while nobody waits for it, and not while the program starts.
+            from jobkit.env import record  # noqa: F401
+        while self._status is None:
+            self._turn(None)
 
     def _turn(self, most_s: float | None) -> None:
         now = time.monotonic()
