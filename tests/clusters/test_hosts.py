@@ -85,6 +85,15 @@ while True:
     assert pair.run("a", "ip", "route", "show", "default").stdout == ""
 
 
+def test_an_orphan_that_ends_is_gone(pair: Hosts) -> None:
+    until_it_started = "while [ ! -s /dev/shm/orphan ]; do sleep 0.05; done"
+    pair.run("a", "sh", "-c", f"setsid sh -c 'echo $$ >/dev/shm/orphan' & {until_it_started}")
+    until = time.monotonic() + DEADLINE_S
+    while pair.run("a", "sh", "-c", "kill -0 $(cat /dev/shm/orphan)", check=False).returncode == 0:
+        assert time.monotonic() < until, "its end is not noticed"
+        time.sleep(0.05)
+
+
 def test_nothing_is_left_of_hosts_that_end(_hosts_can_be_had: None, tmp_path: Path) -> None:
     hosts = Hosts(("a", "b"), tmp_path)
     hosts.start("a", "setsid", "sleep", "600", log=tmp_path / "log")
