@@ -13,7 +13,6 @@ from jobkit.env.gang import Report, Table
 from jobkit.env.json_ import dumps
 from jobkit.env.placement import Found
 from jobkit.env.settings import Settings
-from jobkit.env.tcp.coordinator import Coordinator
 from jobkit.env.tcp.lookup import places, resolve, written
 from jobkit.env.tcp.rendezvous import Rendezvous, rendezvous
 from jobkit.env.tcp.tokens import token
@@ -67,6 +66,8 @@ class TcpLink:
 
             search = Participant(where, self._token, places(where, self._host), _say)
             return search.meet(report, self._timeout_s)
+
+        from jobkit.env.tcp.coordinator import Coordinator
 
         coordinator = Coordinator(where, self._token, _say, learns=not self._subnet)
         if where.file:
