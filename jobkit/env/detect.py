@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env import outer
 from jobkit.env.data import dataclass
 from jobkit.env.placement import Facts, Found, NotARank, Placement
@@ -52,7 +50,7 @@ NO_LAUNCHER = "no launcher's variables are set: rank 0 of 1"
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
     Answer: TypeAlias = Found | NotARank | PlacementError

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from jobkit.env.json_ import loads
 from jobkit.env.placement import Facts
 from jobkit.errors import LaunchError, complaint
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _HOSTFILE = "MLX_HOSTFILE"
 

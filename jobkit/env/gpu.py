@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from jobkit.errors import LaunchError, complaint
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _SLURM_STEP_GPUS = "SLURM_STEP_GPUS"

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HOME = "JOBKIT_HOME"
 XDG_STATE_HOME = "XDG_STATE_HOME"

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
 
 from jobkit.env.data import dataclass
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 OPENMPI, MPICH = "Open MPI", "MPICH"
 # Intel MPI, MVAPICH and Cray MPICH are MPICH inside and answer to the same launchers.

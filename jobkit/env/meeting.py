@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from jobkit import __version__
 from jobkit.env import ports, translate
@@ -21,6 +20,8 @@ from jobkit.env.translate import Identity, Resolved, Translation
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jobkit.env.tcp.link import TcpLink
 
 

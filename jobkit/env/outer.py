@@ -7,10 +7,13 @@ found later by a word that is not there has been started inside the rank.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env import names
 from jobkit.env.placement import Found, NotARank
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _ENV = "env"
 # The shim sets some of these itself, and mlx.launch inside a rank only others: each counts for itself.

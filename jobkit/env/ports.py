@@ -10,10 +10,14 @@ from __future__ import annotations
 # The C module: `socket` would add 9 ms of imports to every rank's start.
 import _socket
 import os
-from collections.abc import Iterator
 
 from jobkit.env.data import dataclass
 from jobkit.errors import LaunchError, complaint
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EVERY_ADDRESS = "0.0.0.0"  # listeners of torch, NCCL, JACCL and the bundled layer may bind every address
 REUSEPORT = "reuseport"  # MLX's ring and JACCL, and the bundled layer, listen so

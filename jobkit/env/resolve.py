@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env import backends
 from jobkit.env.gang import Table
 from jobkit.env.gpu import device_nodes, devices_of, visible_devices
 from jobkit.env.settings import Settings
 from jobkit.env.translate import WITH_STORE, Resolved
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def resolve(

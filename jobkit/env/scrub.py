@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-
 from jobkit.env import names
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
 
 # What launchers tell their ranks: true of the process that submits, false for the job.
 _PREFIXES = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from jobkit.env import names, outer, ports, translate
 from jobkit.env.data import dataclass
@@ -17,6 +16,8 @@ from jobkit.errors import LaunchError, complaint
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jobkit.env.gang import AgentLink
     from jobkit.env.tcp.link import TcpLink
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 # The C module: `signal` would bring `enum` with it and add 4 ms to every rank's start.
 import _signal  # type: ignore[import-not-found]
 import os
-from collections.abc import Mapping
 
 from jobkit.errors import Exit, LaunchError, complaint
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env.launchers.read import count, one_per_node
 from jobkit.env.placement import Facts, Found
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _NODE, _NODES, _IPS = "DSTACK_NODE_RANK", "DSTACK_NODES_NUM", "DSTACK_NODES_IPS"
 _MASTER, _RUN = "DSTACK_MASTER_NODE_IP", "DSTACK_RUN_NAME"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env.launchers.read import checked, count, own_host
 from jobkit.env.placement import Facts, Found, NotARank, Placement
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _RANK, _SIZE = "FLUX_TASK_RANK", "FLUX_JOB_SIZE"
 _LOCAL_RANK, _NODES, _JOB = "FLUX_TASK_LOCAL_ID", "FLUX_JOB_NNODES", "FLUX_JOB_ID"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env import names
 from jobkit.env.launchers.read import checked, count, own_host
 from jobkit.env.placement import Facts, Found, Placement
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _SOURCES = tuple(zip(Placement.__match_args__, names.PLACEMENT, strict=False))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env import names
 from jobkit.env.launchers.read import count, one_per_node, optional, own_host
 from jobkit.env.placement import Facts, Found, NotARank
 from jobkit.errors import PlacementError, complaint
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _INDEX = "JOB_COMPLETION_INDEX"
 # Labels of a JobSet's pods, which the container's description gives to its program: docs/launchers.md.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env.launchers.batch import refusal
 from jobkit.env.launchers.read import placed
 from jobkit.env.placement import Facts, Found, NotARank
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _RANK, _SIZE = "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_SIZE"
 _JOB, _INDEX, _NAMESPACE = "LSB_JOBID", "LSB_JOBINDEX", "PMIX_NAMESPACE"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env.launchers.read import checked, count, own_host, placed
 from jobkit.env.placement import Facts, Found, NotARank, Placement
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _RANK, _SIZE = "PMI_RANK", "PMI_SIZE"
 _LOCAL_RANK, _LOCAL_SIZE = "MPI_LOCALRANKID", "MPI_LOCALNRANKS"

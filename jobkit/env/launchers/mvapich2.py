@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env.launchers.read import placed
 from jobkit.env.placement import Facts, Found
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _RANK, _SIZE = "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"
 _PORT = "PMI_PORT"  # where mpirun_rsh listens: "host:port"

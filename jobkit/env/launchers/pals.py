@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env.launchers.read import agree, checked, count, optional, own_host
 from jobkit.env.placement import Facts, Found, Placement
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _RANK, _LOCAL_RANK, _NODE, _JOB = "PALS_RANKID", "PALS_LOCAL_RANKID", "PALS_NODEID", "PALS_APID"
 _PMI_RANK, _SIZE = "PMI_RANK", "PMI_SIZE"

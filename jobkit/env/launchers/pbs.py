@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env.launchers.batch import refusal
 from jobkit.env.placement import Facts, NotARank
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _JOB, _ENVIRONMENT, _NODEFILE = "PBS_JOBID", "PBS_ENVIRONMENT", "PBS_NODEFILE"
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env.placement import Facts, Placement
 from jobkit.errors import PlacementError, complaint
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Bound of a count: no job has more ranks, and no process id of Linux is larger.
 MOST = 1 << 22

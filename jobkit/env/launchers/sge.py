@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env.launchers.batch import refusal
 from jobkit.env.placement import Facts, NotARank
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _JOB, _TASK, _HOSTFILE = "JOB_ID", "SGE_TASK_ID", "PE_HOSTFILE"
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env.launchers.read import count, one_per_node, optional
 from jobkit.env.placement import Facts, Found
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _NODE, _NODES, _IPS = "SKYPILOT_NODE_RANK", "SKYPILOT_NUM_NODES", "SKYPILOT_NODE_IPS"
 _TASK, _INTERNAL = "SKYPILOT_TASK_ID", "SKYPILOT_INTERNAL_JOB_ID"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env import nodelist
 from jobkit.env.launchers.read import agree, checked, count, optional
 from jobkit.env.placement import Facts, Found, NotARank, Placement
 from jobkit.errors import PlacementError, complaint
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _JOB, _STEP, _RESTARTS = "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"
 _RANK, _LOCAL_RANK, _NODE = "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"

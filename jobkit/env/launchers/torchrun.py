@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env.launchers.read import checked, count, optional, own_host
 from jobkit.env.placement import Facts, Found, Placement
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _RUN_ID, _RESTARTS = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"
 _ADDRESS, _PORT = "MASTER_ADDR", "MASTER_PORT"

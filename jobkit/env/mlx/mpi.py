@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env.libmpi import MPICH, OPENMPI, Library, inspect, libraries
 from jobkit.errors import LaunchError, complaint
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # What MLX reads, what its documentation names, and what mpi4py reads.
 NAMES = ("MLX_MPI_LIBNAME", "MPI_LIBNAME", "MPI4PY_LIBMPI")

@@ -10,10 +10,14 @@ import errno
 import resource
 import select
 import time
-from collections.abc import Callable
 
 from jobkit.env.tcp import wire
 from jobkit.errors import LaunchError, complaint
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _STRANGERS = 256  # connections beyond those of the ranks that are held at once
 _INTRODUCTION_S = 10.0  # for a caller to say who it is

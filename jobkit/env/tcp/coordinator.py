@@ -5,7 +5,6 @@ from __future__ import annotations
 import _socket
 import os
 import time
-from collections.abc import Callable
 
 from jobkit import __version__
 from jobkit.env.data import dataclass
@@ -19,6 +18,7 @@ from jobkit.errors import LaunchError, complaint
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from jobkit.env.tcp.munge import Munge

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 
 from jobkit.env import names
 from jobkit.env.addresses import addresses
@@ -17,6 +16,11 @@ from jobkit.env.tcp.lookup import places, resolve, written
 from jobkit.env.tcp.rendezvous import Rendezvous, rendezvous
 from jobkit.env.tcp.tokens import token
 from jobkit.errors import LaunchError, complaint
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TIMEOUT = "JOBKIT_GANG_TIMEOUT_S"
 TIMEOUT_S = 600.0

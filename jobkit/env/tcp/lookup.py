@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import _socket
-from collections.abc import Callable
 
 from jobkit.env.addresses import is_global
 from jobkit.env.json_ import loads
 from jobkit.env.tcp.rendezvous import LOOPBACK, Rendezvous
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SCONTROL_S = 10
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import _socket
 import os
 import time
-from collections.abc import Callable
 
 from jobkit.env.gang import Report, Table, from_json, to_json
 from jobkit.env.tcp import wire
@@ -16,6 +15,7 @@ from jobkit.errors import LaunchError, complaint
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _CONNECT_S = 3.0  # for a host to answer; behind a firewall none does

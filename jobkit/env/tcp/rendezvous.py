@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jobkit.env import names
 from jobkit.env.data import dataclass
 from jobkit.env.placement import Found
 from jobkit.errors import LaunchError, complaint
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 LOOPBACK = "127.0.0.1"
 MASTER_ADDR = "MASTER_ADDR"

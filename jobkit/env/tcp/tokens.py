@@ -8,11 +8,15 @@ says so.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from jobkit.env.data import dataclass
 from jobkit.env.home import home
 from jobkit.errors import LaunchError, complaint
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 INSECURE = "JOBKIT_INSECURE"
 MUNGE_SOCKET = "JOBKIT_MUNGE_SOCKET"
