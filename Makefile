@@ -69,10 +69,11 @@ system:
 	@bash tests/system.sh "$(PYTHON)"
 
 # Hosts of their own and real launchers for the tests; where they cannot be had, the tests that need them say so.
-# Slurm opens PMIx by the name that its development package brings.
+# Slurm opens PMIx by the name that its development package brings. Grid Engine's client wants a mailer; this one runs no
+# daemon.
 LAUNCHERS := slurmctld:slurm-wlm munged:munge /usr/lib/*/pmix2/lib/libpmix.so:libpmix-dev \
   mpirun.openmpi:openmpi-bin mpiexec.hydra:mpich \
-  sge_qmaster:gridengine-master sge_execd:gridengine-exec qsub:gridengine-client
+  sendmail:msmtp-mta sge_qmaster:gridengine-master sge_execd:gridengine-exec qsub:gridengine-client
 system-tests:
 	@bash tests/system.sh "$(PYTHON)" ip:iproute2 $(LAUNCHERS)
 
