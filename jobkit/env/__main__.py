@@ -1,7 +1,7 @@
 """Become one rank's program, in the environment that its launcher and backend call for.
 
 usage: python -m jobkit.env [--backend B[,B…]] [--ranks-per-node N] [--coordinator HOST[:PORT]]
-                            [--chdir FOLDER] [--] COMMAND [ARGUMENT…]
+                            [--chdir FOLDER] [--run-dir FOLDER] [--] COMMAND [ARGUMENT…]
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jobkit.env.gang import AgentLink
 
-_OPTIONS = ("--backend", "--ranks-per-node", "--coordinator", "--chdir")
+_OPTIONS = ("--backend", "--ranks-per-node", "--coordinator", "--chdir", "--run-dir")
 
 
 def arguments(argv: list[str]) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -93,6 +93,10 @@ def main(argv: list[str], environ: dict[str, str]) -> int:
         link = agent_link(environ)
         given, command = arguments(argv)
         backend = parse(given.get("--backend") or "any")
+        if given.get("--run-dir"):
+            from jobkit.env.handover import taken
+
+            environ = taken(environ, given["--run-dir"])
         if given.get("--coordinator"):
             environ = {**environ, names.COORDINATOR: given["--coordinator"]}
         ranks = count(given.get("--ranks-per-node") or "1")
@@ -102,6 +106,10 @@ def main(argv: list[str], environ: dict[str, str]) -> int:
     except JobkitError as error:
         if link is None:
             sys.stderr.write(f"jobkit: error: {error}\n")
+            if environ.get(names.RUN_DIR):
+                from jobkit.env.refusal import record
+
+                record(environ, error)
         else:
             link.refuse(error.exit_status, str(error))
             link.close()
