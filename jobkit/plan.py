@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,28 @@ class SignalSpec:
 
 
 @dataclass(frozen=True)
+class SlurmOptions:
+    """What the spec says to Slurm beyond the keys that every executor has.
+
+    Attributes:
+        login: Host to submit from, None for this one.
+        partition, account, qos, constraint: Of sbatch, None for Slurm's default.
+        srun: More options of srun; an empty text for a flag.
+        extra: More options of sbatch; an empty text for a flag.
+        skip: Options of sbatch that are left out.
+    """
+
+    login: str | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    srun: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, str] = field(default_factory=dict)
+    skip: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is to be done, with every default decided.
 
@@ -101,6 +123,7 @@ class Plan:
         connections_per_ip: TCP connections of the ring for each address.
         jaccl_hostfile: Absolute path of the hostfile with JACCL's matrix, or None.
         notes: Lines for stderr, such as what a smoke test leaves out.
+        slurm: For the slurm executor alone.
     """
 
     name: str
@@ -132,6 +155,7 @@ class Plan:
     connections_per_ip: int
     jaccl_hostfile: str | None
     notes: tuple[str, ...]
+    slurm: SlurmOptions = SlurmOptions()
 
 
 def plan(
@@ -200,7 +224,13 @@ def plan(
         connections_per_ip=spec.ring.connections_per_ip,
         jaccl_hostfile=str(Path(cwd, spec.jaccl.hostfile)) if spec.jaccl.hostfile else None,
         notes=tuple(notes),
+        slurm=_slurm(spec) if target == "slurm" else SlurmOptions(),
     )
+
+
+def _slurm(spec: JobSpec) -> SlurmOptions:
+    s = spec.slurm
+    return SlurmOptions(s.login, s.partition, s.account, s.qos, s.constraint, s.srun, s.extra, s.skip)
 
 
 def _smoke_test(spec: JobSpec, target: str) -> tuple[JobSpec, list[str]]:

@@ -1,4 +1,4 @@
-"""Submit specs. In this version their jobs run on this machine.
+"""Submit specs. Their jobs run on this machine, or through Slurm.
 
 Prints the id of each job. Words after `--` are appended to the command of each spec. Without --wait or
 --follow the jobs run on by themselves; with --wait, ^C and TERM cancel them, and the exit status is that of
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--executor",
         metavar="E",
-        help="another executor than the spec's makes this a smoke test (only local is available)",
+        help="another executor than the spec's makes this a smoke test (local or slurm)",
     )
     add("-n", dest="ranks", metavar="TOTAL", type=int, help="ranks in all, in place of the spec's")
     add_shared(parser)

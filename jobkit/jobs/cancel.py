@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from jobkit.jobs import folder, orphans, process, truth, watch
@@ -18,9 +19,19 @@ def request(found: Found) -> Record:
     known = watch.look(found)
     if known.state not in ENDED:
         (found.base / folder.CANCEL).touch(mode=0o600)
-        if known.keeper is not None and not process.send(known.keeper, signal.SIGUSR1):
+        if known.executor == "slurm":
+            _cancel_in_slurm(known)
+        elif known.keeper is not None and not process.send(known.keeper, signal.SIGUSR1):
             _end_what_is_left(found, known)
     return known
+
+
+def _cancel_in_slurm(known: Record) -> None:
+    """Tell Slurm; a job without its number is told by its submitter, which looks for the request."""
+    from jobkit.slurm import client
+
+    if known.scheduler_id is not None:
+        client.cancel(known.scheduler_id, os.environ)
 
 
 def _end_what_is_left(found: Found, known: Record) -> None:

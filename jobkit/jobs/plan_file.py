@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from jobkit.plan import Plan, Retries, SignalSpec, Task
+from jobkit.plan import Plan, Retries, SignalSpec, SlurmOptions, Task
 
 
 def dumps(plan: Plan) -> str:
@@ -38,6 +38,7 @@ def loads(data: str) -> Plan:
     raw["tasks"] = tuple(Task(**{k: _frozen(v) for k, v in task.items()}) for task in raw["tasks"])
     raw["retries"] = Retries(**raw["retries"])
     raw["signal"] = None if raw["signal"] is None else SignalSpec(**raw["signal"])
+    raw["slurm"] = SlurmOptions(**{k: _frozen(v) for k, v in raw["slurm"].items()})
     return Plan(**raw)
 
 

@@ -27,7 +27,7 @@ def look(run_dir: Path) -> Record:
     """Return what is known about a job.
 
     While its keeper lives that is the record. When the keeper is gone without having written an end, the
-    ranks' own exit records decide; where they do not, the job is lost.
+    ranks' own exit records decide; where they do not, the job is lost. A scheduler's job has no keeper.
 
     Raises:
         UnreadableError: There is no readable record.
@@ -36,6 +36,10 @@ def look(run_dir: Path) -> Record:
     if elsewhere is not None:
         return elsewhere
     record = read(run_dir)
+    if record.state not in ENDED and record.executor == "slurm":
+        from jobkit.slurm import truth
+
+        return truth.look(run_dir, record)
     if record.state in ENDED or is_kept(run_dir, record):
         return record
     record = read(run_dir)  # the end may have been written between the two looks
@@ -92,7 +96,7 @@ def _task(task: TaskRecord, task_dir: Path, why: str) -> TaskRecord:
         return task
     exits_ = {rank.rank: _exit(task, task_dir, rank.rank) for rank in task.ranks}
     known = [ended for ended in exits_.values() if ended is not None]
-    ranks = tuple(_with_exit(rank, exits_[rank.rank]) for rank in task.ranks)
+    ranks = tuple(with_exit(rank, exits_[rank.rank]) for rank in task.ranks)
     ended = max((rank.ended for rank in ranks if rank.ended), default=None)
     first = verdict.first_failure(known)
     task = replace(task, ranks=ranks, ended=ended, reason=why)
@@ -113,7 +117,8 @@ def _exit(task: TaskRecord, task_dir: Path, rank: int) -> RankExit | None:
         return None
 
 
-def _with_exit(rank: RankRecord, ended: RankExit | None) -> RankRecord:
+def with_exit(rank: RankRecord, ended: RankExit | None) -> RankRecord:
+    """Return a rank with the end that its own record gives it."""
     if ended is None:
         return rank
     return replace(

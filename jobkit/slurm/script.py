@@ -1,0 +1,161 @@
+"""The batch script of a job, rendered by submitit; srun starts the shim in it, and no pickle."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Collection
+from typing import Any
+
+from submitit.slurm.slurm import SlurmExecutor
+
+from jobkit.plan import Plan
+
+# What names the job in Slurm's own tables, so that it is found again when its number was lost.
+COMMENT = "jobkit:"
+LOG = "slurm-%j.log"
+_EPILOGUE = "jobkit.slurm.epilogue"
+# submitit would have every program killed by USR2 a minute and a half ahead of its time limit.
+_NEVER = ("signal",)
+_END_OF_OPTIONS = "\n\n# setup\n"
+
+
+class Script(SlurmExecutor):
+    """submitit's executor with a command of jobkit's.
+
+    Attributes:
+        command: Lines of bash that start the ranks.
+        left_out: Options of sbatch that are not to be in the script.
+    """
+
+    def __init__(self, folder: str, command: str, left_out: Collection[str]) -> None:
+        super().__init__(folder)
+        self.command = command
+        self.left_out = {*left_out, *_NEVER}
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Say that Slurm is there: a script can be rendered on a machine without it."""
+        return 2
+
+    @property
+    def _submitit_command_str(self) -> str:
+        return self.command
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        head, setup, body = super()._make_submission_file_text(command, uid).partition(_END_OF_OPTIONS)
+        lines = [line for line in head.splitlines() if _option(line) not in self.left_out]
+        return "\n".join(lines) + setup + body
+
+    def text(self) -> str:
+        """Return the script."""
+        return self._make_submission_file_text(self._submitit_command_str, uid="")
+
+
+def job_number(answer: str) -> str | None:
+    """Return the number in what sbatch printed, None where there is none."""
+    from submitit.core.utils import FailedSubmissionError
+
+    try:
+        return str(Script._get_job_id_from_submission_command(answer))
+    except FailedSubmissionError:
+        return None
+
+
+def _option(line: str) -> str:
+    """Return the name of an option in a line: `#SBATCH --mem=16G` → `mem`."""
+    return line.removeprefix("#SBATCH --").partition("=")[0] if line.startswith("#SBATCH --") else ""
+
+
+def render(plan: Plan, job_id: str, run_dir: str, workdir: str) -> str:
+    """Return the script of a plan with one task.
+
+    Args:
+        plan: What is to be done.
+        job_id: The job's id.
+        run_dir: Its run folder.
+        workdir: Where its ranks start.
+    """
+    script = Script(run_dir, _command(plan, run_dir, workdir), plan.slurm.skip)
+    script.update_parameters(
+        job_name=plan.name,
+        comment=COMMENT + job_id,
+        wckey=None,
+        time=None if plan.time_s is None else minutes(plan.time_s),
+        nodes=plan.nodes,
+        ntasks_per_node=plan.ranks_per_node,
+        cpus_per_task=plan.cpus_per_rank,
+        gpus_per_node=plan.gpus_per_rank * plan.ranks_per_node or None,
+        partition=plan.slurm.partition,
+        account=plan.slurm.account,
+        qos=plan.slurm.qos,
+        constraint=plan.slurm.constraint,
+        stderr_to_stdout=True,
+        setup=_setup(run_dir),
+        teardown=_teardown(plan, run_dir),
+        use_srun=False,  # the line that submitit writes cannot name the folder of an attempt
+        additional_parameters=_more(plan, run_dir),
+    )
+    return script.text()
+
+
+def minutes(seconds: float) -> int:
+    """Return a time limit as Slurm counts it."""
+    return math.ceil(seconds / 60)
+
+
+def _more(plan: Plan, run_dir: str) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "chdir": run_dir,
+        "output": f"{pattern(run_dir)}/{LOG}",
+        "no-requeue": True,  # no retries: a second run would not be the one that was asked for
+    }
+    if plan.memory_bytes is not None:
+        found["mem"] = f"{math.ceil(plan.memory_bytes / 2**20)}M"
+    return found | {name: value or True for name, value in plan.slurm.extra.items()}
+
+
+def pattern(path: str) -> str:
+    """Return a path as a pattern of Slurm's, where % begins a symbol."""
+    return path.replace("%", "%%")
+
+
+def _setup(run_dir: str) -> list[str]:
+    return [
+        "export JOBKIT_ATTEMPT=$((${SLURM_RESTART_COUNT:-0} + 1))",
+        f"mkdir -m 700 -p {shlex.quote(run_dir)}/attempt-$JOBKIT_ATTEMPT",
+    ]
+
+
+def _teardown(plan: Plan, run_dir: str) -> list[str]:
+    """Return the end: srun says 143 of a job in which a rank failed and the others were ended."""
+    return [f'exec {shlex.quote(plan.python)} -m {_EPILOGUE} {shlex.quote(run_dir)} "$JOBKIT_ATTEMPT" "$?"']
+
+
+def _command(plan: Plan, run_dir: str, workdir: str) -> str:
+    """Return the line that starts the ranks, with the shim before their program."""
+    attempt = f"{shlex.quote(pattern(run_dir))}/attempt-$JOBKIT_ATTEMPT"
+    shim = (plan.python, "-m", "jobkit.env", "--run-dir", run_dir, "--backend", ",".join(plan.backend))
+    lines = [
+        shlex.join(("srun", *_srun(plan))),
+        f"--output={attempt}/rank-%t.out --error={attempt}/rank-%t.err",
+        shlex.join((*shim, "--chdir", workdir, "--")),
+        shlex.join(plan.tasks[0].command),
+    ]
+    return " \\\n  ".join(lines)
+
+
+def _srun(plan: Plan) -> list[str]:
+    """Return srun's options, each said explicitly: what it takes from the job differs between versions."""
+    options = {
+        "nodes": str(plan.nodes),
+        "ntasks": str(plan.ranks),
+        "ntasks-per-node": str(plan.ranks_per_node),
+        "cpus-per-task": str(plan.cpus_per_rank or ""),
+        "input": "none",
+        "kill-on-bad-exit": "1",  # the other ranks end when one fails
+        "wait": "0",  # and not when one succeeds
+    }
+    options = {name: value for name, value in options.items() if value} | {"unbuffered": ""}
+    options |= plan.slurm.srun
+    return [f"--{name}={value}" if value else f"--{name}" for name, value in options.items()]

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from jobkit.errors import SubmitError
+from jobkit.slurm import client
+
+
+def test_what_a_command_did_is_returned() -> None:
+    answer = client.call(("sh", "-c", "echo out; printf 'a\\n  b\\n' >&2; exit 3"), {"PATH": "/bin"})
+    assert (answer.status, answer.out, answer.words) == (3, "out\n", "a; b")
+
+
+def test_a_command_that_says_nothing_has_its_status() -> None:
+    assert client.call(("sh", "-c", "exit 3"), {"PATH": "/bin"}).words == "status 3"
+
+
+def test_a_command_that_hangs_is_given_up() -> None:
+    with pytest.raises(client.UnansweredError, match="sleep did not answer within 0 s"):
+        client.call(("sleep", "60"), {"PATH": "/bin"}, timeout_s=0.1)
+
+
+def test_a_command_that_is_not_installed_is_told() -> None:
+    with pytest.raises(SubmitError, match="sbatch: no such program on this machine"):
+        client.call(("sbatch",), {"PATH": "/nowhere"})
+
+
+def test_variables_that_stand_for_options_do_not_reach_slurm() -> None:
+    given = {"SQUEUE_PARTITION": "x", "SLURM_JOB_ID": "1", "SLURM_CONF": "c", "TZ": "Asia/Tokyo", "A": "1"}
+    got = client.own_environ(given)
+    assert got == {"SLURM_CONF": "c", "A": "1", "TZ": "UTC", "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C"}
+
+
+@pytest.mark.parametrize(("words", "is_fine"), [("Invalid job id specified", True), ("no contact", False)])
+def test_a_job_that_has_ended_is_no_error_of_cancel(
+    words: str, is_fine: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "call", lambda *_: client.Answer(1, "", words))
+    if is_fine:
+        client.cancel("7", {})
+    else:
+        with pytest.raises(SubmitError, match="scancel 7: no contact"):
+            client.cancel("7", {})

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobkit.env.record import RankExit, write_exit
+from jobkit.jobs import secret_file
+from jobkit.slurm import epilogue
+
+NOW = "2026-11-22T10:00:00.000Z"
+
+
+def ended(rank: int, status: int, order: int, *, by_jobkit: bool = False) -> RankExit:
+    return RankExit(rank, "h", status, None, by_jobkit, None, "exit", NOW, NOW, order)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "srun", "status"),
+    [
+        ([ended(0, 143, 2, by_jobkit=True), ended(1, 7, 1)], 143, 7),
+        ([ended(0, 3, 2), ended(1, 7, 1)], 7, 7),
+        ([ended(0, 0, 1), ended(1, 7, 2)], 0, 7),
+        ([ended(0, 0, 1)], 0, 0),
+        ([], 2, 2),
+    ],
+    ids=["a peer that was ended", "the first", "whatever srun says", "success", "no rank"],
+)
+def test_the_status_is_that_of_the_rank_that_failed_first(
+    ranks: list[RankExit], srun: int, status: int, tmp_path: Path
+) -> None:
+    attempt = tmp_path / "attempt-2"
+    attempt.mkdir()
+    for one in ranks:
+        write_exit(attempt, one)
+    assert epilogue.main([str(tmp_path), "2", str(srun)]) == status
+    written = epilogue.batch_exit(attempt)
+    assert written is not None
+    assert (written.srun, written.status) == (srun, status)
+
+
+def test_secrets_are_erased(tmp_path: Path) -> None:
+    (tmp_path / "attempt-1").mkdir()
+    (tmp_path / "secrets").write_bytes(secret_file.dumps({"TOKEN": "s3cret"}))
+    epilogue.main([str(tmp_path), "1", "0"])
+    assert json.loads((tmp_path / "secrets").read_text()) == {"TOKEN": None}
+
+
+def test_a_folder_that_is_gone_does_not_change_the_status(tmp_path: Path) -> None:
+    assert epilogue.main([str(tmp_path / "gone"), "1", "9"]) == 9
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"schema": 1, "rank": 0}'])
+def test_what_is_no_record_is_passed_over(text: str, tmp_path: Path) -> None:
+    (tmp_path / "rank-0.exit.json").write_text(text)
+    (tmp_path / "batch.exit.json").write_text(text)
+    assert (epilogue.rank_exits(tmp_path), epilogue.batch_exit(tmp_path)) == ({}, None)

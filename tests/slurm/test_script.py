@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from jobkit.plan import Plan, plan
+from jobkit.slurm import script
+from jobkit.spec import parse
+
+RUN_DIR = "/runs/it's 100%/a"
+MORE = "slurm: {srun: {mpi: pmix, overlap: ''}}\n"
+
+
+def planned(text: str) -> Plan:
+    run = "" if "\nrun: " in f"\n{text}" else "run: python a.py\n"
+    return plan(parse(f"executor: slurm\n{run}{text}", "a.yaml", {}), cwd="/project")
+
+
+def rendered(text: str) -> str:
+    return script.render(planned(text), "a", RUN_DIR, "/project")
+
+
+def options(text: str) -> dict[str, str]:
+    lines = [line for line in rendered(text).splitlines() if line.startswith("#SBATCH --")]
+    return {name: value for name, _, value in (line[10:].partition("=") for line in lines)}
+
+
+def test_what_a_spec_says_is_said_to_sbatch() -> None:
+    got = options(
+        "nodes: 2\nranks_per_node: 4\ncpus_per_rank: 3\ngpus_per_rank: 1\nmemory: 16G\ntime: 90s\n"
+        "slurm: {partition: p, account: a, qos: q, constraint: 'c&d', extra: {exclusive: '', nice: 5}}\n"
+    )
+    assert got | {"chdir": "", "output": ""} == {
+        "job-name": "a", "comment": "jobkit:a", "nodes": "2", "ntasks-per-node": "4", "cpus-per-task": "3",
+        "gpus-per-node": "4", "mem": "16384M", "time": "2", "partition": "p", "account": "a", "qos": "q",
+        "constraint": "'c&d'", "exclusive": "", "nice": "5", "no-requeue": "", "open-mode": "append",
+        "chdir": "", "output": "",
+    }  # fmt: skip
+
+
+def test_what_a_spec_leaves_open_is_left_to_slurm() -> None:
+    got = set(options(""))
+    assert got == {
+        "chdir", "comment", "job-name", "no-requeue", "nodes", "ntasks-per-node", "open-mode", "output",
+    }  # fmt: skip
+
+
+def test_options_can_be_left_out() -> None:
+    assert "mem" not in options("memory: 1G\nslurm: {skip: [mem]}\n")
+
+
+def test_lines_of_the_program_are_left_as_they_are() -> None:
+    assert "\n#SBATCH --signal=x" in rendered('shell: true\nrun: "echo\\n#SBATCH --signal=x"\n')
+
+
+def test_srun_is_told_everything_itself() -> None:
+    command = rendered(
+        "nodes: 2\nranks_per_node: 2\ncpus_per_rank: 3\nslurm: {srun: {mpi: pmix, overlap: ''}}\n"
+    )
+    line = next(line for line in command.splitlines() if line.startswith("srun "))
+    assert set(line.split()) >= {
+        "--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--cpus-per-task=3", "--kill-on-bad-exit=1",
+        "--wait=0", "--mpi=pmix", "--overlap",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "number"), [("Submitted batch job 12\n", "12"), ("garbage", None)])
+def test_the_number_of_a_job_is_in_the_answer(answer: str, number: str | None) -> None:
+    assert script.job_number(answer) == number
+
+
+def test_bash_understands_it(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text(rendered("run: [echo, \"it's\", 'a b', '$HOME', '']\n"))
+    subprocess.run(["bash", "-n", tmp_path / "a"], check=True)

@@ -1,0 +1,201 @@
+"""What is told of a job, from what its ranks wrote and what Slurm says; on a real Slurm in tests/clusters."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from jobkit.env.record import RankExit, write_exit
+from jobkit.jobs import process, record, truth
+from jobkit.jobs.record import Origin, RankRecord, Record, TaskRecord
+from jobkit.slurm import client, epilogue, queue
+from jobkit.slurm.queue import Seen
+
+AT = "2026-11-22T10:00:00.000Z"
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A job of two ranks that Slurm has under number 7."""
+    folder = tmp_path / "a"
+    folder.mkdir()
+    me = process.identify(os.getpid())
+    assert me is not None
+    origin = Origin((), "/", "a.yaml", None, None, (), (), "0", None, me)
+    task = TaskRecord(None, ranks=(RankRecord(0), RankRecord(1)))
+    record.write(folder, Record("a", "a", "slurm", "queued", AT, (task,), origin, scheduler_id="7"))
+    return folder
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> dict[str, Seen]:
+    """What Slurm knows."""
+    known: dict[str, Seen] = {}
+    monkeypatch.setattr(queue, "every", lambda _: known)
+    monkeypatch.setattr(queue, "one", lambda number, _: known.get(number))
+    return known
+
+
+def says(state: str, *, reason: str = "", status: int | None = None, start: str | None = None) -> Seen:
+    return Seen("7", state, start, reason, "jobkit:a", status)
+
+
+def left(run_dir: Path, *exits: tuple[int, bool], srun: int | None = None) -> None:
+    """Let ranks 0, 1, … have ended with a status, because of the job or not."""
+    attempt = run_dir / "attempt-1"
+    attempt.mkdir()
+    for rank, (status, by_jobkit) in enumerate(exits):
+        write_exit(attempt, RankExit(rank, "h", status, None, by_jobkit, None, "exit", AT, AT, rank))
+    if srun is not None:
+        epilogue.main([str(run_dir), "1", str(srun)])
+
+
+def told(run_dir: Path) -> tuple[str, int | None, str | None]:
+    known = truth.look(run_dir)
+    return known.state, known.exit and known.exit.status, known.reason
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "reason"),
+    [
+        (says("PENDING", reason="Priority"), "queued", "Priority"),
+        (
+            says("PENDING", reason="Resources", start="2026-11-22T10:00:00.000000Z"),
+            "queued",
+            "Resources, expected to start 2026-11-22T10:00:00Z",
+        ),
+        (says("CONFIGURING"), "starting", "CONFIGURING"),
+        (says("RUNNING"), "running", None),
+        (says("COMPLETING"), "running", None),
+        (says("SUSPENDED"), "running", "suspended"),
+        (says("REQUEUE_HOLD"), "requeued", "REQUEUE_HOLD"),
+    ],
+)
+def test_what_has_not_ended(
+    seen: Seen, state: str, reason: str | None, run_dir: Path, slurm: dict[str, Seen]
+) -> None:
+    slurm["7"] = seen
+    assert told(run_dir) == (state, None, reason)
+    assert record.read(run_dir).state == "queued"  # only what stays is written
+
+
+@pytest.mark.parametrize(
+    ("word", "state", "status"),
+    [
+        ("TIMEOUT", "timeout", 124),
+        ("DEADLINE", "timeout", 124),
+        ("OUT_OF_MEMORY", "failed", 137),
+        ("NODE_FAIL", "lost", 125),
+        ("BOOT_FAIL", "lost", 125),
+        ("CANCELLED", "cancelled", 143),
+        ("PREEMPTED", "preempted", 143),
+    ],
+)
+def test_how_slurm_ended_it(
+    word: str, state: str, status: int, run_dir: Path, slurm: dict[str, Seen]
+) -> None:
+    slurm["7"] = says(word)
+    left(run_dir, (143, True), srun=143)
+    assert told(run_dir)[:2] == (state, status)
+    slurm.clear()
+    assert told(run_dir)[:2] == (state, status)  # it was written down
+
+
+def test_a_rank_that_failed_decides_whatever_slurm_says(run_dir: Path, slurm: dict[str, Seen]) -> None:
+    left(run_dir, (143, True), (7, False), srun=143)
+    slurm["7"] = says("COMPLETED", status=0)
+    assert told(run_dir) == ("failed", 7, None)
+    assert truth.look(run_dir).exit == record.JobExit(7, 1, "h", None, "exit 7")
+
+
+def test_slurms_completed_does_not_hide_a_failure(run_dir: Path, slurm: dict[str, Seen]) -> None:
+    left(run_dir, (0, False), (7, False))
+    slurm["7"] = says("COMPLETED", status=0)
+    assert told(run_dir)[:2] == ("failed", 7)
+
+
+def test_success_needs_no_answer_of_slurms(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left(run_dir, (0, False), (0, False), srun=0)
+    monkeypatch.setattr(queue, "every", _unanswered)
+    assert told(run_dir) == ("succeeded", 0, None)
+
+
+def test_a_failure_without_records_has_the_scripts_status(run_dir: Path, slurm: dict[str, Seen]) -> None:
+    slurm["7"] = says("FAILED", status=2)
+    state, status, reason = told(run_dir)
+    assert (state, status) == ("failed", 2)
+    assert str(run_dir / "slurm-7.log") in (reason or "")
+
+
+def test_a_slurm_that_does_not_answer_changes_nothing(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "every", _unanswered)
+    assert told(run_dir) == ("queued", None, "as last known, since Slurm cannot be asked: down")
+
+
+def _unanswered(*_: object) -> dict[str, Seen]:
+    raise client.UnansweredError("down")
+
+
+def test_what_nobody_knows_is_lost(run_dir: Path, slurm: dict[str, Seen]) -> None:
+    assert told(run_dir)[:2] == ("lost", 125)
+
+
+def test_what_slurm_has_forgotten_is_in_its_ranks_records(run_dir: Path, slurm: dict[str, Seen]) -> None:
+    left(run_dir, (0, False), (0, False))
+    assert told(run_dir) == ("succeeded", 0, None)
+
+
+def test_who_cancelled_is_told(run_dir: Path, slurm: dict[str, Seen]) -> None:
+    slurm["7"] = says("CANCELLED")
+    (run_dir / "cancel").touch()
+    assert told(run_dir) == ("cancelled", 143, "cancelled by its user")
+
+
+@pytest.fixture
+def unnumbered(run_dir: Path) -> Path:
+    """A job whose submitter was killed before it wrote the number."""
+    from dataclasses import replace
+
+    known = record.read(run_dir)
+    tasks = tuple(replace(task, state="submitting") for task in known.tasks)
+    record.write(run_dir, replace(known, state="submitting", scheduler_id=None, tasks=tasks))
+    return run_dir
+
+
+def test_a_lost_number_is_found_by_the_comment(unnumbered: Path, slurm: dict[str, Seen]) -> None:
+    slurm["6"] = Seen("6", "RUNNING", None, "", "jobkit:ab")
+    slurm["7"] = says("RUNNING")
+    assert told(unnumbered)[0] == "running"
+    assert record.read(unnumbered).scheduler_id == "7"
+
+
+def test_a_lost_number_is_found_in_the_name_of_the_log(unnumbered: Path, slurm: dict[str, Seen]) -> None:
+    (unnumbered / "slurm-9.log").touch()
+    left(unnumbered, (0, False), (0, False), srun=0)
+    assert told(unnumbered)[0] == "succeeded"
+    assert record.read(unnumbered).scheduler_id == "9"
+
+
+def test_a_submission_that_was_killed_before_sbatch_is_lost(unnumbered: Path, slurm: dict[str, Seen]) -> None:
+    state, status, reason = told(unnumbered)
+    assert (state, status) == ("lost", 125)
+    assert "was killed before Slurm had it" in (reason or "")
+
+
+def test_while_sbatch_is_at_work_nothing_is_decided(unnumbered: Path, slurm: dict[str, Seen]) -> None:
+    from jobkit.jobs import folder
+
+    lock = folder.hold(unnumbered)
+    try:
+        assert told(unnumbered) == ("submitting", None, None)
+    finally:
+        os.close(lock)
+
+
+def test_secrets_go_with_the_end(run_dir: Path, slurm: dict[str, Seen]) -> None:
+    (run_dir / "secrets").write_text('{"TOKEN": "s3cret"}')
+    slurm["7"] = says("CANCELLED")
+    truth.look(run_dir)
+    assert "s3cret" not in (run_dir / "secrets").read_text()
