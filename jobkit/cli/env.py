@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.from_:
         environ, known = _recorded(args.from_)
     else:
-        environ, known = dict(os.environ), facts(os.environ)
+        environ, known = dict(os.environ), facts(os.environ, every=bool(args.record))
     if args.record:
         _write(args.record, json.dumps(recording.record(environ, known), indent=2) + "\n")
     found = detect(environ, known)
@@ -85,7 +85,14 @@ def _write(path: str, text: str) -> None:
     from jobkit.env.files import write_private
     from jobkit.errors import LaunchError, SpecError, complaint
 
-    target = Path(path).absolute()
+    target = Path(path).absolute().resolve()
+    if target.exists() and not target.is_file():
+        # A pipe, /dev/stdout: what is there takes the text, and stays.
+        try:
+            target.write_text(text, errors="surrogateescape")
+        except OSError as error:
+            raise SpecError(complaint(path, f"cannot be written ({error.strerror})")) from error
+        return
     if not target.parent.is_dir():
         raise SpecError(complaint(path, "cannot be written (no such folder)"))
     try:

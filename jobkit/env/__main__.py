@@ -105,7 +105,7 @@ def main(argv: list[str], environ: dict[str, str]) -> int:
         return run(environ, backend, given.get("--chdir", ""), command, link)
     except JobkitError as error:
         if link is None:
-            sys.stderr.write(f"jobkit: error: {error}\n")
+            _complain(f"jobkit: error: {error}\n")
             if environ.get(names.RUN_DIR):
                 from jobkit.env.refusal import record
 
@@ -114,6 +114,13 @@ def main(argv: list[str], environ: dict[str, str]) -> int:
             link.refuse(error.exit_status, str(error))
             link.close()
         return error.exit_status
+
+
+def _complain(text: str) -> None:
+    try:
+        os.write(2, text.encode(errors="backslashreplace"))
+    except OSError:
+        return  # closed, or its disk is full: the exit status says it too
 
 
 def run(

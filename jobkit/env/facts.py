@@ -42,15 +42,19 @@ _SHELLS = ("bash", "sh", "zsh", "dash", "ksh", "csh", "tcsh", "fish", "ash")
 _TORCHRUN = ("torch.distributed.run", "torch.distributed.launch")
 
 
-def facts(environ: Mapping[str, str]) -> Facts:
+def facts(environ: Mapping[str, str], *, every: bool = False) -> Facts:
     """Return the facts of this process; most of them only where a launcher's variables call for them.
+
+    Args:
+        environ: Of this process.
+        every: Whether all are wanted, as for a record.
 
     Raises:
         LaunchError: MLX_HOSTFILE names a file that is not a list of lists of addresses.
     """
     path = environ.get(_HOSTFILE) if "JOBKIT_RANK" not in environ else None
     host, hosts = os.uname().nodename, _hostfile_hosts(path) if path else None
-    if not any(name.startswith(_LAUNCHERS) for name in environ):
+    if not every and not any(name.startswith(_LAUNCHERS) for name in environ):
         return Facts(host, hosts, files=_files(environ))
     above = _ancestors(os.getpid())
     return Facts(
@@ -131,8 +135,10 @@ def _text(path: str) -> str | None:
 
 def _hostfile_hosts(path: str) -> tuple[str, ...]:
     try:
-        with open(path, encoding="utf-8") as file:
-            ranks = loads(file.read())
+        text = _text(path)
+        if text is None:
+            raise OSError("it cannot be read")
+        ranks = loads(text)
         return tuple(_host(addresses) for addresses in ranks)
     except (OSError, ValueError, LookupError, TypeError) as error:
         where = f"{_HOSTFILE}={path}"

@@ -85,5 +85,5 @@ def _all_taken(host: str, ports: tuple[int, int] | None, refusal: OSError | None
     why = "" if refusal is None else f" ({os.strerror(refusal.errno or 0)})"
     if ports is None:
         return complaint("network", f"no port of {host} could be reserved{why}")
-    hint = "widen network.ports, or wait for the job that holds them"
+    hint = "widen network.ports (JOBKIT_PORTS), or wait for the job that holds them; a rank takes 2 to 6"
     return complaint("network.ports", f"every port {ports[0]}-{ports[1]} of {host} is taken{why}", hint=hint)

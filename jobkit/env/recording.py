@@ -9,7 +9,7 @@ from jobkit.env.placement import Facts
 SCHEMA = 1
 _REMOVED = "removed"
 # Words in the names of variables whose values nobody else is to see; and of the parts of other values.
-_SECRET = ("KEY", "TOKEN", "SECRET", "PASS", "PWD", "CREDENTIAL", "AUTH", "COOKIE")
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASS", "PWD", "CREDENTIAL", "AUTH", "COOKIE", "SESSION", "CREDS")
 _HARMLESS = ("PWD", "OLDPWD", "JOBKIT_TOKEN_FILE")
 
 
@@ -21,7 +21,7 @@ def record(environ: Mapping[str, str], facts: Facts) -> dict[str, object]:
 
 
 def _is_secret(name: str) -> bool:
-    return any(word in name.upper() for word in _SECRET)
+    return name.upper().endswith("PW") or any(word in name.upper() for word in _SECRET)
 
 
 def _public(name: str, value: str) -> str:
@@ -62,8 +62,8 @@ def recorded(data: bytes) -> tuple[dict[str, str], Facts]:
     if text.lstrip().startswith("{"):
         return _from_json(text)
     pairs = _pairs(text.split("\0")) if "\0" in text else _pairs(_entries(text))
-    if not pairs:
-        raise ValueError("no NAME=VALUE in it")
+    if not pairs or not all(name.isprintable() for name in pairs):
+        raise ValueError("no NAME=VALUE in it, or not only that")
     return pairs, Facts()
 
 

@@ -13,6 +13,8 @@ from jobkit.env.settings import settings
 from jobkit.env.translate import Identity, Translation
 from jobkit.errors import LaunchError, complaint
 
+_LONGEST_NAME = 200
+
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
@@ -96,8 +98,9 @@ def outside(environ: Mapping[str, str], found: Detection) -> Mapping[str, str]:
 
 
 def _file_name(job: str) -> str:
-    """Return a name for a folder: `torchrun-a/b:1` → `torchrun-a_b_1`."""
-    return "".join(c if c.isalnum() or c in "-._" else "_" for c in job)
+    """Return a name for a folder: `torchrun-a/b:1` → `torchrun-a_b_1`, `..` → `job-..`."""
+    name = "".join(c if c.isalnum() or c in "-._" else "_" for c in job)[:_LONGEST_NAME]
+    return f"job-{name}" if name.startswith(".") else name
 
 
 def _translation(

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,23 @@ def test_a_record_is_for_its_user_alone_and_has_the_processes_above(tmp_path: Pa
     env("--record", str(path), PMI_RANK="0", PMI_SIZE="1", MPI_LOCALRANKID="0", MPI_LOCALNRANKS="1")
     assert path.stat().st_mode & 0o777 == 0o600
     assert json.loads(path.read_text())["facts"]["ancestors"][1][0] == os.getpid()
+
+
+def test_a_record_goes_into_a_pipe_that_is_there(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with ThreadPoolExecutor(1) as reader:
+        text = reader.submit(fifo.read_text)
+        assert env("--record", str(fifo)).returncode == 0
+        assert json.loads(text.result())["schema"] == 1
+    assert fifo.is_fifo()
+
+
+def test_a_record_goes_to_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    assert env("--record", str(tmp_path / "link")).returncode == 0
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads((tmp_path / "target").read_text())["facts"]["ancestors"]
 
 
 def test_values_that_are_not_utf_8_are_shown(tmp_path: Path) -> None:

@@ -87,6 +87,24 @@ def test_without_a_backend_they_need_none() -> None:
     assert (environ["JOBKIT_RANK"], environ["JOBKIT_SIZE"]) == ("1", "2")
 
 
+def test_a_name_that_is_no_text_is_met_under_like_any_other() -> None:
+    command = [sys.executable, "-m", "jobkit.env", "--", "true"]
+    address = {b"RANK": b"1", b"WORLD_SIZE": b"2", b"MASTER_ADDR": b"\xff\xfe", b"MASTER_PORT": b"1"}
+    environ = {**os.environb, **address, b"JOBKIT_GANG_TIMEOUT_S": b"0"}
+    ran = subprocess.run(command, env=environ, capture_output=True, check=False)
+    assert ran.returncode == 125
+    assert b"found no coordinator on \\udcff\\udcfe within 0 s" in ran.stderr
+
+
+def test_an_error_that_cannot_be_written_keeps_its_status() -> None:
+    command = [sys.executable, "-m", "jobkit.env", "--", "true"]
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            command, env={**os.environ, "RANK": "5", "WORLD_SIZE": "2"}, stderr=full, check=False
+        )
+    assert ran.returncode == 2
+
+
 @pytest.mark.parametrize(
     ("words", "environ", "status"),
     [

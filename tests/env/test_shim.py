@@ -33,6 +33,13 @@ def test_a_launchers_job_has_a_folder_in_the_home() -> None:
     assert identity.folder == "/home/jobs/torchrun-a_b_1/attempt-3/rank-1.gang"
 
 
+@pytest.mark.parametrize(("job", "folder"), [("..", "job-.."), (".", "job-."), ("x" * 300, "x" * 200)])
+def test_a_jobs_folder_is_one_of_its_own(job: str, folder: str) -> None:
+    launched = Detection("torchrun", "", Found(Placement(1, 2, 1, 2, 0, 1, ("a", "a"))), ())
+    identity = identify({"JOBKIT_HOME": "/home", "JOBKIT_JOB": job}, launched)
+    assert identity.run_dir == f"/home/jobs/{folder}"
+
+
 def test_a_launcher_inside_a_rank_shares_nothing_with_it() -> None:
     launched = Detection("openmpi", "", Found(Placement(0, 2, 0, 2, 0, 1, ("a", "a")), "openmpi-7"), ())
     outside = {"JOBKIT_RANK": "3", "JOBKIT_JOB": "j1", "JOBKIT_ATTEMPT": "2", "JOBKIT_RUN_DIR": "/run/j1"}

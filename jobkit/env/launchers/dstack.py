@@ -27,7 +27,7 @@ def detect(environ: Mapping[str, str], facts: Facts) -> Found | None:  # noqa: A
 
     Source: https://dstack.ai/docs/concepts/tasks/#system-environment-variables.
     """
-    if _NODE not in environ:
+    if _NODE not in environ and environ.get(_NODES, "1") == "1":
         return None
     addresses = tuple(environ.get(_IPS, "").split())
     placement = one_per_node(count(environ, _NODE), count(environ, _NODES), addresses, _SOURCES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobkit.env.launchers.read import checked, count, own_host
 from jobkit.env.placement import Facts, Found, Placement
+from jobkit.errors import PlacementError, complaint
 
 TYPE_CHECKING = False
 
@@ -23,9 +24,19 @@ def detect(environ: Mapping[str, str], facts: Facts) -> Found | None:
             return _by_hosts(count(environ, _MLX_RANK), facts.hostfile_hosts)
         if environ.get(_MLX_WORLD_SIZE):
             return _by_size(environ, _MLX_RANK, _MLX_WORLD_SIZE, facts)
-    if environ.get(_RANK) and environ.get(_WORLD_SIZE):
+        raise _half(_MLX_RANK, environ[_MLX_RANK], f"{_MLX_HOSTFILE} or {_MLX_WORLD_SIZE}")
+    given = {name: environ[name] for name in (_RANK, _WORLD_SIZE) if environ.get(name)}
+    if len(given) == 2:
         return _by_size(environ, _RANK, _WORLD_SIZE, facts)
+    for name, value in given.items():
+        raise _half(name, value, _WORLD_SIZE if name == _RANK else _RANK)
     return None
+
+
+def _half(name: str, value: str, other: str) -> PlacementError:
+    """Half a placement: every process would be alone, and none would know."""
+    hint = f"set {other} too, or unset {name}"
+    return PlacementError(complaint(f"{name}={value}", f"says nothing without {other}", hint=hint))
 
 
 def _by_hosts(rank: int, hosts: tuple[str, ...]) -> Found:

@@ -27,7 +27,7 @@ def detect(environ: Mapping[str, str], facts: Facts) -> Found | None:  # noqa: A
 
     Source: https://docs.skypilot.co/en/stable/running-jobs/environment-variables.html.
     """
-    if _NODE not in environ:
+    if _NODE not in environ and environ.get(_NODES, "1") == "1":
         return None
     addresses = tuple(environ.get(_IPS, "").split())
     nodes = optional(environ, _NODES) or len(addresses)

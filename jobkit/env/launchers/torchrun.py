@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _RUN_ID, _RESTARTS = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"
 _ADDRESS, _PORT = "MASTER_ADDR", "MASTER_PORT"
+_AGENTS = ("torchrun", "pt_elastic")
 _SOURCES = (
     ("rank", "RANK"),
     ("size", "WORLD_SIZE"),
@@ -34,9 +35,21 @@ def detect(environ: Mapping[str, str], facts: Facts) -> Found | None:
     placement = Placement(rank, size, local_rank, local_size, node, nodes, hosts)
     return Found(
         checked(placement, _SOURCES),
-        # The run id is "none" unless asked for: the port tells one run from another.
-        f"torchrun-{environ[_RUN_ID]}-{environ.get(_ADDRESS, '')}:{environ.get(_PORT, '')}",
+        _job(environ, facts, nodes),
         (optional(environ, _RESTARTS) or 0) + 1,
         environ.get(_ADDRESS) or None,
         (*_SOURCES, ("job", _RUN_ID), ("attempt", _RESTARTS), ("first_host", _ADDRESS)),
     )
+
+
+def _job(environ: Mapping[str, str], facts: Facts, nodes: int) -> str:
+    """Return the job's identity: run id and meeting point of torch, both alike on all workers.
+
+    The run id is "none" unless asked for, and the port is 0 with --master-port 0: then the agent above the
+    workers of the only node is what is the run's own.
+    """
+    address, port = environ.get(_ADDRESS, ""), environ.get(_PORT, "")
+    if environ[_RUN_ID] != "none" or port not in ("", "0"):
+        return f"torchrun-{environ[_RUN_ID]}-{address}:{port}"
+    agent = next((pid for pid, name in facts.ancestors or () if name in _AGENTS), None)
+    return f"torchrun-{facts.host}-{agent}" if nodes == 1 and agent is not None else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from jobkit.env import names
 from jobkit.env.data import dataclass
 from jobkit.env.placement import Found
@@ -119,7 +121,7 @@ def _sequence(text: str, ports: tuple[int, int]) -> tuple[int, ...]:
 
     first, last = ports
     count = last - first + 1
-    start = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") % count
+    start = int.from_bytes(blake2b(os.fsencode(text), digest_size=8).digest(), "big") % count
     return tuple(first + (start + i) % count for i in range(min(TRIED, count)))
 
 

@@ -8,6 +8,7 @@ says so.
 from __future__ import annotations
 
 import os
+import stat
 
 from jobkit.env.data import dataclass
 from jobkit.env.home import home
@@ -70,8 +71,8 @@ def _of_file(kind: str, path: str) -> Token:
             secret = _read(path)
     except OSError as error:
         raise LaunchError(_unusable(path, error.strerror or str(error))) from error
-    if secret is None or len(secret) < _BYTES:
-        raise LaunchError(_unusable(path, "it is empty or cut off; remove it"))
+    if not secret:
+        raise LaunchError(_unusable(path, "it is not one of jobkit's, or cut off; remove it"))
     return Token(kind, secret, path)
 
 
@@ -82,11 +83,14 @@ def _read(path: str) -> bytes | None:
         LaunchError: Somebody else may read or write it.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Without waiting: it may be a FIFO.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
         about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode):
+            raise LaunchError(complaint(f"token {path}", "is no file", hint="remove it; a new one is made"))
         if about.st_uid != os.geteuid() or about.st_mode & 0o077:
             raise LaunchError(
                 complaint(
@@ -97,7 +101,8 @@ def _read(path: str) -> bytes | None:
                     hint="remove it; a new one is made",
                 )
             )
-        return os.read(fd, 4096).strip()[:64]
+        text = os.read(fd, 4096).strip()
+        return text if len(text) == 2 * _BYTES and text.isalnum() else b""
     finally:
         os.close(fd)
 

@@ -48,7 +48,9 @@ def digest(data: bytes) -> bytes:
 
 def secret(token: bytes, job: str, attempt: int, salt: str) -> str:
     """Return the attempt's secret in hexadecimal, which only who has the token can know."""
-    return blake2b(f"secret\0{job}/{attempt}/{salt}".encode(), key=token, digest_size=32).hexdigest()
+    return blake2b(
+        f"secret\0{job}/{attempt}/{salt}".encode(errors="surrogateescape"), key=token, digest_size=32
+    ).hexdigest()
 
 
 def same(one: bytes, other: bytes) -> bool:

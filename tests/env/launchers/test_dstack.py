@@ -22,6 +22,11 @@ def test_a_node_is_a_rank() -> None:
     assert (found.job, found.first_host) == ("dstack-wet-mole-1", "10.0.0.4")
 
 
+def test_a_node_without_its_number_is_not_alone() -> None:
+    with pytest.raises(PlacementError, match="DSTACK_NODE_RANK: not set"):
+        detect({"DSTACK_NODES_NUM": "2", "DSTACK_RUN_NAME": "r"}, Facts())
+
+
 def test_addresses_and_nodes_that_disagree_are_both_printed() -> None:
     with pytest.raises(PlacementError, match="DSTACK_NODES_IPS: 2 addresses: contradicts DSTACK_NODES_NUM=4"):
         detect({**NODE, "DSTACK_NODES_NUM": "4"}, Facts("a"))

@@ -34,8 +34,23 @@ def test_torchs_variables_say_how_ranks_lie_on_nodes() -> None:
     assert (found.rank, found.local_rank, found.node, found.nodes) == (5, 1, 1, 2)
 
 
-@pytest.mark.parametrize("environ", [{"MLX_RANK": "1"}, {"RANK": "1"}, {"WORLD_SIZE": "2"}, {"MLX_RANK": ""}])
-def test_half_a_placement_is_none(environ: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"MLX_RANK": "1"},
+        {"RANK": "1"},
+        {"WORLD_SIZE": "2"},
+        {"RANK": "", "WORLD_SIZE": "2"},
+        {"RANK": "0", "WORLD_SIZE": ""},
+    ],
+)
+def test_half_a_placement_is_an_error_that_names_the_other_half(environ: dict[str, str]) -> None:
+    with pytest.raises(PlacementError, match=r"(?s)says nothing without .*set .* too, or unset"):
+        detect(environ, HERE)
+
+
+@pytest.mark.parametrize("environ", [{}, {"MLX_RANK": ""}, {"RANK": "", "WORLD_SIZE": ""}])
+def test_nothing_is_none(environ: dict[str, str]) -> None:
     assert detect(environ, HERE) is None
 
 

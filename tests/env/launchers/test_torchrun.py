@@ -35,6 +35,24 @@ def test_on_one_node_every_host_is_known() -> None:
     assert found.placement.hosts == ("b", "b")
 
 
+def test_runs_without_a_name_and_a_port_are_told_apart_by_their_agents() -> None:
+    alone = {"RANK": "1", "WORLD_SIZE": "2", "GROUP_RANK": "0", "GROUP_WORLD_SIZE": "1", "MASTER_PORT": "0"}
+    jobs = set()
+    for pid in (7, 8):
+        facts = Facts("b", ancestors=((1, "sh"), (pid, "pt_elastic"), (2, "bash")))
+        found = detect({**WORKER, **alone}, facts)
+        assert found is not None
+        jobs.add(found.job)
+    assert jobs == {"torchrun-b-7", "torchrun-b-8"}
+
+
+@pytest.mark.parametrize("nodes", ["1", "2"])
+def test_a_run_that_cannot_be_told_from_others_has_no_name(nodes: str) -> None:
+    found = detect({**WORKER, "GROUP_RANK": "0", "GROUP_WORLD_SIZE": nodes, "MASTER_PORT": "0"}, HERE)
+    assert found is not None
+    assert found.job == ""
+
+
 def test_its_agent_and_variables_set_by_hand_are_not_it() -> None:
     assert detect({"RANK": "0", "WORLD_SIZE": "1"}, HERE) is None
     assert detect({"TORCHELASTIC_RUN_ID": "x"}, HERE) is None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -66,10 +67,21 @@ def test_a_link_is_not_followed(environ: dict[str, str], tmp_path: Path) -> None
         token(environ, "", one_host=True)
 
 
-def test_a_token_that_was_cut_off_is_refused(environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("content", [b"", b"abc", b"\xff" * 64, b"a" * 63])
+def test_a_token_that_is_none_of_ours_is_refused(environ: dict[str, str], content: bytes) -> None:
     path = Path(token(environ, "", one_host=True).where)
-    path.write_text("abc")
-    with pytest.raises(LaunchError, match="it is empty or cut off"):
+    path.write_bytes(content)
+    with pytest.raises(LaunchError, match="it is not one of jobkit's, or cut off"):
+        token(environ, "", one_host=True)
+
+
+@pytest.mark.parametrize("make", [lambda path: os.mkfifo(path, 0o600), lambda path: path.mkdir(mode=0o700)])
+def test_a_token_that_is_no_file_is_refused_at_once(
+    environ: dict[str, str], make: Callable[[Path], None]
+) -> None:
+    Path(environ["JOBKIT_HOME"]).mkdir()
+    make(Path(environ["JOBKIT_HOME"], "token"))
+    with pytest.raises(LaunchError, match="is no file"):
         token(environ, "", one_host=True)
 
 
