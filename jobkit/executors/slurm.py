@@ -103,7 +103,6 @@ def _refused(plan: Plan, run_dir: str) -> list[str]:
         "sweep": any(task.point is not None for task in plan.tasks),
         "after": bool(plan.after),
         "retries": any((plan.retries.preempted, plan.retries.node_failure, plan.retries.failed)),
-        "signal": plan.signal is not None,
         "setup": bool(plan.setup),
         "share_gpus": plan.share_gpus,
         "slurm.login": plan.slurm.login is not None,
@@ -172,7 +171,7 @@ def _check(staged: Path, given: Mapping[str, str]) -> None:
     """
     answer = client.call(("sbatch", "--test-only", str(staged / SCRIPT)), given)
     if answer.status:
-        raise SubmitError(complaint("sbatch", f"Slurm refuses the job: {answer.words}"))
+        raise SubmitError(complaint("sbatch", f"Slurm does not take the job: {answer.words}"))
 
 
 def _send(submission: Submission, run_dir: Path, given: Mapping[str, str], lock: int) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +19,9 @@ from jobkit.jobs import files, secret_file
 
 SCHEMA = 1
 _FILE = "batch.exit.json"
+_SIGKILL = 128 + 9
+_KILLED = re.compile(r"^srun: error: (\S+): task (\d+): Killed$", re.MULTILINE)
+_LOG_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -27,11 +32,14 @@ class BatchExit:
         srun: Status of srun, 143 also where a rank failed and its peers were ended.
         status: That of the rank that failed first, else srun's.
         ended: RFC 3339, UTC.
+        rank, host: A rank that was killed with its shim, of which srun alone tells; None without one.
     """
 
     srun: int
     status: int
     ended: str
+    rank: int | None = None
+    host: str | None = None
 
 
 def rank_exits(attempt_dir: Path) -> dict[int, RankExit]:
@@ -58,12 +66,40 @@ def batch_exit(attempt_dir: Path) -> BatchExit | None:
         return None
 
 
+def killed(log: str) -> tuple[int, str] | None:
+    """Return the first rank that srun says was killed, and its host; None where it says nothing of the kind.
+
+    >>> killed("srun: error: gpu-a09: task 3: Killed")
+    (3, 'gpu-a09')
+    """
+    found = _KILLED.search(log)
+    return (int(found[2]), found[1]) if found else None
+
+
+def _log(run_dir: Path) -> str:
+    """Return the beginning of what this script has written, srun's complaints among it."""
+    path = run_dir / f"slurm-{os.environ.get('SLURM_JOB_ID', '')}.log"
+    try:
+        with path.open(errors="replace") as file:
+            return file.read(_LOG_CHARACTERS)
+    except OSError:
+        return ""
+
+
+def ending(run_dir: Path, attempt_dir: Path, srun: int) -> BatchExit:
+    """Return how the script ends, given srun's status."""
+    first = verdict.first_failure(rank_exits(attempt_dir).values())
+    if first is not None:
+        return BatchExit(srun, first.status, now())
+    gone = killed(_log(run_dir)) if srun else None
+    return BatchExit(srun, srun, now()) if gone is None else BatchExit(srun, _SIGKILL, now(), *gone)
+
+
 def main(argv: list[str]) -> int:
     """Write the script's record and return its exit status."""
     run_dir, attempt, srun = Path(argv[0]), argv[1], int(argv[2])
     attempt_dir = run_dir / f"attempt-{attempt}"
-    first = verdict.first_failure(rank_exits(attempt_dir).values())
-    ended = BatchExit(srun, srun if first is None else first.status, now())
+    ended = ending(run_dir, attempt_dir, srun)
     # A full disk must not change how the job ends.
     with contextlib.suppress(OSError):
         files.replace(attempt_dir / _FILE, (json.dumps({"schema": SCHEMA, **asdict(ended)}) + "\n").encode())

@@ -15,8 +15,6 @@ from jobkit.plan import Plan
 COMMENT = "jobkit:"
 LOG = "slurm-%j.log"
 _EPILOGUE = "jobkit.slurm.epilogue"
-# submitit would have every program killed by USR2 a minute and a half ahead of its time limit.
-_NEVER = ("signal",)
 _END_OF_OPTIONS = "\n\n# setup\n"
 
 
@@ -31,7 +29,7 @@ class Script(SlurmExecutor):
     def __init__(self, folder: str, command: str, left_out: Collection[str]) -> None:
         super().__init__(folder)
         self.command = command
-        self.left_out = {*left_out, *_NEVER}
+        self.left_out = frozenset(left_out)
 
     @classmethod
     def affinity(cls) -> int:
@@ -76,7 +74,9 @@ def render(plan: Plan, job_id: str, run_dir: str, workdir: str) -> str:
         run_dir: Its run folder.
         workdir: Where its ranks start.
     """
-    script = Script(run_dir, _command(plan, run_dir, workdir), plan.slurm.skip)
+    # submitit would have every program killed by USR2 a minute and a half ahead of its time limit.
+    left_out = plan.slurm.skip if plan.signal else (*plan.slurm.skip, "signal")
+    script = Script(run_dir, _command(plan, run_dir, workdir), left_out)
     script.update_parameters(
         job_name=plan.name,
         comment=COMMENT + job_id,
@@ -112,6 +112,8 @@ def _more(plan: Plan, run_dir: str) -> dict[str, Any]:
     }
     if plan.memory_bytes is not None:
         found["mem"] = f"{math.ceil(plan.memory_bytes / 2**20)}M"
+    if plan.signal is not None:
+        found["signal"] = f"{plan.signal.name}@{math.ceil(plan.signal.before_s)}"
     return found | {name: value or True for name, value in plan.slurm.extra.items()}
 
 

@@ -35,7 +35,7 @@ _ENDED = {
     "REVOKED": (record.CANCELLED, exits.CANCELLED, "revoked by a sibling cluster"),
     "PREEMPTED": (record.PREEMPTED, JobExit(int(Exit.CANCELLED), kind="preempted"), "preempted"),
 }
-_GONE = "Slurm no longer knows it, and its ranks left no records"
+_GONE = "Slurm here does not know it (SLURM_CONF names the cluster), and its ranks left no records"
 
 
 def look(run_dir: Path, known: Record) -> Record:
@@ -52,7 +52,9 @@ def look(run_dir: Path, known: Record) -> Record:
         now = _seen(run_dir, known, os.environ)
     except SubmitError as error:
         return replace(known, reason=f"as last known, since Slurm cannot be asked: {error}")
-    if now.state in record.ENDED or now.scheduler_id != known.scheduler_id:
+    # Another cluster's Slurm may have been asked: what it does not know is not written down as lost.
+    is_certain = now.state in record.ENDED and not (now.exit and now.exit.kind == exits.LOST.kind)
+    if is_certain or now.scheduler_id != known.scheduler_id:
         _keep(run_dir, now)
     return now
 
@@ -79,19 +81,28 @@ def _seen(run_dir: Path, known: Record, environ: Mapping[str, str]) -> Record:
     found, batch = rank_exits(attempt_dir), batch_exit(attempt_dir)
     task = _with_ranks(task, attempt, found)
     first = verdict.first_failure(found.values())
-    # Where no rank failed by itself, only Slurm knows why srun did not succeed.
-    if known.scheduler_id is not None and batch is not None and (first is not None or batch.srun == 0):
+    # Where no rank failed by itself, only Slurm knows why srun did not succeed: a node, a limit, a user.
+    by_itself = first is not None and first.victim_of is None
+    if known.scheduler_id is not None and batch is not None and (by_itself or batch.srun == 0):
         return _settled(known, _decided(task, first, batch, None))
     own = known.scheduler_id or number(known, run_dir, environ)
     if own is None:
         why = f"its submission (process {known.origin.submitter.pid}) was killed before Slurm had it"
         return _settled(known, replace(task, state=record.LOST, reason=why, exit=exits.LOST))
     known = replace(known, scheduler_id=own)
-    seen = queue.every(environ).get(own)
+    seen = _ours(queue.every(environ).get(own), known)
     if seen is None or seen.state in (*_ENDED, "COMPLETED", "FAILED"):
-        seen = queue.one(own, environ) or seen
+        seen = _ours(queue.one(own, environ), known) or seen
     cancelled = (run_dir / folder.CANCEL).exists()
     return _settled(known, _described(task, seen, first, batch, own, run_dir, cancelled))
+
+
+def _ours(seen: Seen | None, known: Record) -> Seen | None:
+    """Return a job if it is the one meant: another cluster may use the same number.
+
+    Accounting keeps no comments unless the site wants it to.
+    """
+    return seen if seen is not None and seen.comment in ("", COMMENT + known.id) else None
 
 
 def number(known: Record, run_dir: Path, environ: Mapping[str, str]) -> str | None:
@@ -138,7 +149,7 @@ def _described(
         return _ended_by_slurm(task, seen, first, cancelled)
     task = _decided(task, first, batch, seen)
     log = run_dir / LOG.replace("%j", own)
-    if task.state == record.FAILED and first is None:
+    if task.state == record.FAILED and task.exit is not None and task.exit.rank is None:
         return replace(task, reason=f"no rank left a record of a failure; see {log}")
     return task
 
@@ -172,6 +183,8 @@ def _decided(
     if status == 0:
         return replace(task, state=record.SUCCEEDED, exit=exits.SUCCESS)
     exit_ = JobExit(status, kind=exits.kind(status, None))
+    if batch and batch.rank is not None:
+        exit_ = JobExit(status, batch.rank, batch.host, "SIGKILL", exits.kind(status, "SIGKILL"))
     return replace(task, state=record.FAILED, exit=exit_, failed=ended)
 
 

@@ -16,6 +16,7 @@ CPUS = 16  # a node's, whatever this machine has
 GPUS = 4
 _LOGIN = "login"
 _DEADLINE_S = 60
+_PING = "Slurmctld(primary) at login is {}\n"
 
 _CONF = """
 ClusterName=lab
@@ -126,6 +127,16 @@ class Slurm:
         """Run a batch script in its folder, and wait until no job is left (`sbatch --wait` looks seldom)."""
         self.run("sbatch", *flags, str(script), cwd=str(script.parent))
         self.until("", "squeue", "--noheader")
+
+    def stop_controller(self) -> None:
+        """End slurmctld, and wait until it is gone."""
+        self.run("sh", "-c", f"kill $(cat {self.folder}/slurmctld.pid)")
+        self.until(_PING.format("DOWN"), "sh", "-c", "scontrol ping | head -n 1")
+
+    def start_controller(self) -> None:
+        """Start slurmctld, and wait until it answers."""
+        self._daemon(_LOGIN, "slurmctld", "-D")
+        self.until(_PING.format("UP"), "sh", "-c", "scontrol ping | head -n 1")
 
     def clear(self) -> None:
         """Cancel every job."""

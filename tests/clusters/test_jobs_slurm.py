@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -212,6 +214,71 @@ def test_an_end_that_slurm_has_forgotten_is_in_the_run_folder(
     assert wait((jobkit_home / "jobs" / job / "attempt-1" / "batch.exit.json").exists)
     forgotten = jobkit("status", job, "--json", SLURM_CONF="/nowhere")
     assert json.loads(forgotten.stdout)["exit"]["status"] == 5
+
+
+def test_ranks_sum_over_mpi(jobkit: Jobkit, spec: Callable[..., str], repository: Path) -> None:
+    run = json.dumps([sys.executable, str(repository / "docs/examples/allsum.py")])
+    done = jobkit("submit", spec(run, "slurm: {srun: {mpi: pmix}}", backend="mpi"), "--follow", "--wait")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("array([4, 4, 4, ..., 4, 4, 4], dtype=float32)") == 4
+
+
+@pytest.mark.parametrize("whom", ["getpid", "getppid"], ids=["program", "shim"])
+def test_a_rank_that_is_killed_is_told(jobkit: Jobkit, spec: Callable[..., str], whom: str) -> None:
+    kill = f"import os, time; os.environ['JOBKIT_RANK'] == '3' and os.kill(os.{whom}(), 9); time.sleep(600)"
+    assert jobkit("submit", spec(python(kill)), "--wait").returncode == 137
+    known = status(jobkit)
+    assert (known["state"], known["exit"]["rank"], known["exit"]["host"]) == ("failed", 3, NODES[1])
+
+
+def test_a_submitter_that_is_killed_leaves_one_job(
+    jobkit: Jobkit, spec: Callable[..., str], cluster: Slurm, tmp_path: Path
+) -> None:
+    real, wrapper = shutil.which("sbatch"), tmp_path / "bin" / "sbatch"
+    wrapper.parent.mkdir()
+    script = (f'{real} "$@" || exit', 'case "$1" in --test-only);; *) kill -9 $PPID;; esac')
+    wrapper.write_text("\n".join(("#!/bin/sh", *script, "")))
+    wrapper.chmod(0o700)
+    path = f"{wrapper.parent}:{os.environ['PATH']}"
+    assert jobkit("submit", spec("true", "slurm: {extra: {hold: ''}}"), PATH=path).returncode in (-9, 137)
+    known = status(jobkit)
+    assert known["state"] == "queued"
+    queue = cluster.run("squeue", "--noheader", "--states=pending", "--format=%i").stdout.split()
+    assert queue == [known["scheduler_id"]]
+
+
+@pytest.mark.slow
+def test_a_controller_that_is_down_is_told_and_waited_for(
+    jobkit: Jobkit, spec: Callable[..., str], cluster: Slurm, wait: Callable[..., Any], work: Path
+) -> None:
+    go = work / "go"
+    program = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.1)\nraise SystemExit(5)"
+    assert jobkit("submit", spec(python(program)), "--id", "before").returncode == 0
+    until(jobkit, wait, "running")
+    cluster.stop_controller()
+    try:
+        known = status(jobkit)
+        assert known["state"] in ("queued", "running")
+        assert "Slurm cannot be asked" in known["reason"]
+        refused = jobkit("submit", spec("true"), "--id", "during")
+        assert (refused.returncode, refused.stdout) == (125, "")
+        go.touch()
+    finally:
+        cluster.start_controller()
+    assert jobkit("wait", "before").returncode == 5
+    assert [job["id"] for job in json.loads(jobkit("list", "--json").stdout)] == ["before"]
+
+
+@pytest.mark.slow
+def test_a_signal_comes_ahead_of_the_time_limit(
+    jobkit: Jobkit, spec: Callable[..., str], cluster: Slurm, wait: Callable[..., Any]
+) -> None:
+    program = "import signal; signal.signal(signal.SIGUSR1, lambda *_: exit(9)); signal.pause()"
+    name = spec(python(program), "time: 3m", "signal: {name: USR1, before: 1s}")
+    assert jobkit("submit", name).returncode == 0
+    number = until(jobkit, wait, "running")["scheduler_id"]
+    cluster.run("scontrol", "update", f"JobId={number}", "TimeLimit=1")
+    assert jobkit("wait", "last").returncode == 9
 
 
 @pytest.mark.slow

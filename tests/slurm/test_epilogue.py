@@ -40,6 +40,21 @@ def test_the_status_is_that_of_the_rank_that_failed_first(
     assert (written.srun, written.status) == (srun, status)
 
 
+def test_a_rank_that_was_killed_with_its_shim_is_found_in_what_srun_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    attempt = tmp_path / "attempt-1"
+    attempt.mkdir()
+    write_exit(attempt, ended(0, 143, 1, by_jobkit=True))
+    said = "srun: error: h1: task 0: Terminated\nsrun: error: h2: task 3: Killed\n"
+    (tmp_path / "slurm-12.log").write_text(said)
+    assert epilogue.main([str(tmp_path), "1", "143"]) == 137
+    written = epilogue.batch_exit(attempt)
+    assert written is not None
+    assert (written.rank, written.host) == (3, "h2")
+
+
 def test_secrets_are_erased(tmp_path: Path) -> None:
     (tmp_path / "attempt-1").mkdir()
     (tmp_path / "secrets").write_bytes(secret_file.dumps({"TOKEN": "s3cret"}))

@@ -47,6 +47,10 @@ def test_what_a_spec_leaves_open_is_left_to_slurm() -> None:
     }  # fmt: skip
 
 
+def test_a_signal_comes_ahead_of_the_time_limit() -> None:
+    assert options("time: 1h\nsignal: {name: USR1, before: 90s}\n")["signal"] == "USR1@90"
+
+
 def test_options_can_be_left_out() -> None:
     assert "mem" not in options("memory: 1G\nslurm: {skip: [mem]}\n")
 

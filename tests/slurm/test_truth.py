@@ -138,7 +138,26 @@ def _unanswered(*_: object) -> dict[str, Seen]:
     raise client.UnansweredError("down")
 
 
-def test_what_nobody_knows_is_lost(run_dir: Path, slurm: dict[str, Seen]) -> None:
+def test_what_nobody_knows_is_lost_until_the_right_slurm_is_asked(
+    run_dir: Path, slurm: dict[str, Seen]
+) -> None:
+    assert told(run_dir)[:2] == ("lost", 125)
+    slurm["7"] = says("RUNNING")
+    assert told(run_dir)[0] == "running"
+
+
+def test_the_same_number_on_another_cluster_is_another_job(run_dir: Path, slurm: dict[str, Seen]) -> None:
+    slurm["7"] = Seen("7", "COMPLETED", None, "", "jobkit:b", 0)
+    assert told(run_dir)[:2] == ("lost", 125)
+
+
+def test_a_rank_that_suffered_from_a_node_failure_is_not_its_cause(
+    run_dir: Path, slurm: dict[str, Seen]
+) -> None:
+    left(run_dir)
+    write_exit(run_dir / "attempt-1", RankExit(0, "h", 1, None, False, 1, "exit", AT, AT, 0))
+    epilogue.main([str(run_dir), "1", "1"])
+    slurm["7"] = says("NODE_FAIL")
     assert told(run_dir)[:2] == ("lost", 125)
 
 
