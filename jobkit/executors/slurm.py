@@ -25,13 +25,13 @@ from jobkit.jobs import (
 from jobkit.jobs.record import Origin
 from jobkit.jobs.submission import File, Submission
 from jobkit.plan import Plan
-from jobkit.slurm import client, script, truth
+from jobkit.slurm import client, dependency, script, truth
 
 SCRIPT = "job.sbatch"
 # The record and the exit status depend on these, so they are not for `slurm.extra` and `slurm.srun`.
 _EXTRA = (
-    "array chdir comment dependency error export get-user-env job-name nodes ntasks ntasks-per-node "
-    "open-mode output parsable quiet requeue signal test-only time wait wrap"
+    "array chdir comment dependency error export get-user-env job-name kill-on-invalid-dep nodes ntasks "
+    "ntasks-per-node open-mode output parsable quiet requeue signal test-only time wait wrap"
 )
 _SRUN = (
     "chdir error export input jobid kill-on-bad-exit label nodes ntasks ntasks-per-node output pty "
@@ -45,7 +45,7 @@ def prepare(plan: Plan, job_id: str, spec_text: str, environ: Mapping[str, str])
 
     Raises:
         SpecError: A name under `forward` or `secrets` is not set in `environ`.
-        SubmitError: The plan has something that this version cannot do through Slurm.
+        SubmitError: A job of `after` has failed, or this version cannot do through Slurm what the plan has.
     """
     run_dir = str((Path(plan.run_dir) if plan.run_dir else home.jobs(environ)) / job_id)
     refused = _refused(plan, run_dir)
@@ -54,11 +54,12 @@ def prepare(plan: Plan, job_id: str, spec_text: str, environ: Mapping[str, str])
     environment.check({"forward": plan.forward, "secrets": plan.secrets}, environ)
     given = environment.taken("forward", plan.forward, environ) | plan.tasks[0].env
     workdir = f"{run_dir}/{folder.SNAPSHOT}" if plan.snapshot else plan.workdir
+    after = dependency.numbers(plan.after, environ)
     handed = plan_file.text({**given, **_settings(plan, job_id)}, indent=1) + "\n"
     files = [
         File(folder.SPEC, 0o600, spec_text),
         File(folder.PLAN, 0o600, plan_file.dumps(plan)),
-        File(SCRIPT, 0o600, script.render(plan, job_id, run_dir, workdir)),
+        File(SCRIPT, 0o600, script.render(plan, job_id, run_dir, workdir, after)),
         File(handover.ENVIRON, 0o600, handed),
     ]
     if plan.secrets:
@@ -101,7 +102,6 @@ def _refused(plan: Plan, run_dir: str) -> list[str]:
     """Return a complaint about everything that would have to be ignored."""
     missing = {
         "sweep": any(task.point is not None for task in plan.tasks),
-        "after": bool(plan.after),
         "retries": any((plan.retries.preempted, plan.retries.node_failure, plan.retries.failed)),
         "setup": bool(plan.setup),
         "share_gpus": plan.share_gpus,

@@ -10,7 +10,10 @@ RUN_DIR/                      0700, appears whole
   cancel                      a request to cancel the job
   ballast                     space for the last record
   snapshot/                   the copy of the workdir, with `snapshot: true`
+  job.sbatch environ.json     through Slurm: the script, and the variables that its ranks take from here
+  slurm-N.log                 through Slurm: what the script itself has written, such as srun's complaints
   attempt-K/rank-R.{out,err,exit.json}
+  attempt-K/batch.exit.json   through Slurm: how the script ended
   POINT/…                     the same and `cancel` for each point of a sweep
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from submitit.slurm.slurm import SlurmExecutor
@@ -65,7 +65,7 @@ def _option(line: str) -> str:
     return line.removeprefix("#SBATCH --").partition("=")[0] if line.startswith("#SBATCH --") else ""
 
 
-def render(plan: Plan, job_id: str, run_dir: str, workdir: str) -> str:
+def render(plan: Plan, job_id: str, run_dir: str, workdir: str, after: Sequence[str] = ()) -> str:
     """Return the script of a plan with one task.
 
     Args:
@@ -73,6 +73,7 @@ def render(plan: Plan, job_id: str, run_dir: str, workdir: str) -> str:
         job_id: The job's id.
         run_dir: Its run folder.
         workdir: Where its ranks start.
+        after: Numbers of the jobs that must have succeeded first.
     """
     # submitit would have every program killed by USR2 a minute and a half ahead of its time limit.
     left_out = plan.slurm.skip if plan.signal else (*plan.slurm.skip, "signal")
@@ -94,7 +95,7 @@ def render(plan: Plan, job_id: str, run_dir: str, workdir: str) -> str:
         setup=_setup(run_dir),
         teardown=_teardown(plan, run_dir),
         use_srun=False,  # the line that submitit writes cannot name the folder of an attempt
-        additional_parameters=_more(plan, run_dir),
+        additional_parameters=_more(plan, run_dir, after),
     )
     return script.text()
 
@@ -104,7 +105,7 @@ def minutes(seconds: float) -> int:
     return math.ceil(seconds / 60)
 
 
-def _more(plan: Plan, run_dir: str) -> dict[str, Any]:
+def _more(plan: Plan, run_dir: str, after: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "chdir": run_dir,
         "output": f"{pattern(run_dir)}/{LOG}",
@@ -112,6 +113,9 @@ def _more(plan: Plan, run_dir: str) -> dict[str, Any]:
     }
     if plan.memory_bytes is not None:
         found["mem"] = f"{math.ceil(plan.memory_bytes / 2**20)}M"
+    if after:
+        found["dependency"] = ":".join(("afterok", *after))
+        found["kill-on-invalid-dep"] = "yes"  # it would wait for ever
     if plan.signal is not None:
         found["signal"] = f"{plan.signal.name}@{math.ceil(plan.signal.before_s)}"
     return found | {name: value or True for name, value in plan.slurm.extra.items()}

@@ -164,6 +164,8 @@ def _ended_by_slurm(task: TaskRecord, seen: Seen, first: RankExit | None, cancel
     state, exit_, reason = _ENDED[seen.state]
     if seen.state == "CANCELLED" and cancelled:
         reason = "cancelled by its user"
+    elif seen.reason.startswith("Dependency"):
+        reason = "a job that it comes after did not succeed"
     if seen.state == "OUT_OF_MEMORY" and first is not None:
         exit_ = replace(exit_, rank=first.rank, host=first.host, signal=first.signal)
     now = clock.rfc3339(clock.now())

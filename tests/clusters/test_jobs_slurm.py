@@ -223,6 +223,24 @@ def test_ranks_sum_over_mpi(jobkit: Jobkit, spec: Callable[..., str], repository
     assert done.stdout.count("array([4, 4, 4, ..., 4, 4, 4], dtype=float32)") == 4
 
 
+@pytest.mark.parametrize(("first", "ends"), [("true", ("succeeded", 0)), ("false", ("cancelled", 143))])
+def test_a_job_starts_when_the_one_before_it_has_succeeded(
+    jobkit: Jobkit, spec: Callable[..., str], work: Path, first: str, ends: tuple[str, int]
+) -> None:
+    go = work / "go"
+    run = json.dumps(["sh", "-c", f'until test -e "{go}"; do sleep .1; done; {first}'])
+    assert jobkit("submit", spec(run), "--id", "first").returncode == 0
+    assert jobkit("submit", spec("true", "after: [first]"), "--id", "second").returncode == 0
+    assert (status(jobkit, "second")["state"], status(jobkit, "second")["reason"]) == ("queued", "Dependency")
+    go.touch()
+    assert jobkit("wait", "second").returncode == ends[1]
+    known = status(jobkit, "second")
+    told = "a job that it comes after did not succeed" if ends[1] else None
+    assert (known["state"], known["reason"]) == (ends[0], told)
+    again = jobkit("submit", spec("true", "after: [first]"), "--wait")
+    assert again.returncode == (0 if ends[1] == 0 else 125), again.stderr
+
+
 @pytest.mark.parametrize("whom", ["getpid", "getppid"], ids=["program", "shim"])
 def test_a_rank_that_is_killed_is_told(jobkit: Jobkit, spec: Callable[..., str], whom: str) -> None:
     kill = f"import os, time; os.environ['JOBKIT_RANK'] == '3' and os.kill(os.{whom}(), 9); time.sleep(600)"

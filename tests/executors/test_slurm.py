@@ -70,7 +70,6 @@ def test_the_shims_settings_are_handed_over() -> None:
     [
         ("sweep: {a: [1, 2]}\n", "sweep"),
         ("retries: {failed: 1}\n", "retries"),
-        ("after: [b]\n", "after"),
         ("setup: ['true']\n", "setup"),
         ("share_gpus: true\n", "share_gpus"),
         ("slurm: {login: host}\n", "slurm.login"),

@@ -47,6 +47,12 @@ def test_what_a_spec_leaves_open_is_left_to_slurm() -> None:
     }  # fmt: skip
 
 
+def test_a_job_waits_for_others() -> None:
+    text = script.render(planned(""), "a", RUN_DIR, "/project", ("7", "8"))
+    assert "\n#SBATCH --dependency=afterok:7:8\n" in text
+    assert "\n#SBATCH --kill-on-invalid-dep=yes\n" in text
+
+
 def test_a_signal_comes_ahead_of_the_time_limit() -> None:
     assert options("time: 1h\nsignal: {name: USR1, before: 90s}\n")["signal"] == "USR1@90"
 
