@@ -43,7 +43,7 @@ def _print(found: Found, known: Record) -> None:
     lines = {
         "job": known.id,
         "name": known.name,
-        "executor": known.executor,
+        "executor": known.executor + (f" (job {known.scheduler_id})" if known.scheduler_id else ""),
         "state": known.state + (f" ({known.reason})" if known.reason else ""),
         "exit": _exit(known.exit) if known.exit else None,
         "attempt": str(known.attempt) if known.attempt > 1 else None,

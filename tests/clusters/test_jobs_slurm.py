@@ -79,6 +79,7 @@ def test_ranks_of_two_nodes_sum(
     logs = jobkit("logs", "last").stdout
     assert [logs.count(f"[{rank}] {rank} array(") for rank in range(4)] == [1] * 4
     assert f"{known['id']}  succeeded" in jobkit("list").stdout
+    assert f"executor  slurm (job {known['scheduler_id']})\n" in jobkit("status", "last").stdout
 
 
 def test_the_first_failing_rank_gives_the_status_and_the_others_end(
@@ -263,6 +264,33 @@ def test_a_submitter_that_is_killed_leaves_one_job(
     assert known["state"] == "queued"
     queue = cluster.run("squeue", "--noheader", "--states=pending", "--format=%i").stdout.split()
     assert queue == [known["scheduler_id"]]
+
+
+def test_a_node_that_goes_down_is_no_failure_of_the_program(
+    jobkit: Jobkit, spec: Callable[..., str], cluster: Slurm, wait: Callable[..., Any]
+) -> None:
+    assert jobkit("submit", spec(python("import time; time.sleep(600)"))).returncode == 0
+    until(jobkit, wait, "running")
+    cluster.run("scontrol", "update", f"NodeName={NODES[1]}", "State=DOWN", "Reason=test")
+    try:
+        assert jobkit("wait", "last").returncode == 125
+        known = status(jobkit)
+        assert (known["state"], known["exit"]["class"]) == ("lost", "node failure")
+    finally:
+        # Slurm refuses it where the node has come back by itself, as the cluster's ReturnToService allows.
+        cluster.run("scontrol", "update", f"NodeName={NODES[1]}", "State=RESUME", check=False)
+        cluster.until("idle\n", "sinfo", "--noheader", "--Node", f"--nodes={NODES[1]}", "--format=%T")
+
+
+def test_a_submitter_that_waits_takes_its_job_along(
+    jobkit: Jobkit, spec: Callable[..., str], cluster: Slurm, work: Path
+) -> None:
+    name = spec(python("import time; time.sleep(600)"))
+    is_running = "squeue --noheader --states=running | grep -q ."
+    script = f"jobkit submit {name} --wait & until {is_running}; do sleep .1; done; kill -TERM $!; wait $!"
+    assert cluster.run("sh", "-c", script, cwd=str(work), check=False).returncode == 143
+    known = status(jobkit)
+    assert (known["state"], known["reason"]) == ("cancelled", "cancelled by its user")
 
 
 @pytest.mark.slow
