@@ -1,4 +1,4 @@
-"""Write the shim's private files."""
+"""Write and remove the shim's private files."""
 
 from __future__ import annotations
 
@@ -25,6 +25,22 @@ def write_private(path: str, text: str) -> None:
     except OSError as error:
         _forget(temporary)
         raise LaunchError(complaint(path, f"cannot be written ({error.strerror})")) from error
+
+
+def remove(files: tuple[str, ...], run_dir: str) -> None:
+    """Remove the shim's files, and the folders below the run folder that are empty without them."""
+    for path in files:
+        try:
+            os.unlink(path)
+        except OSError:
+            continue
+    for folder in sorted({os.path.dirname(path) for path in files}, key=len, reverse=True):
+        while folder.startswith(f"{run_dir}/"):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                break
+            folder = os.path.dirname(folder)
 
 
 def _write_all(fd: int, data: bytes) -> None:

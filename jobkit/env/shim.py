@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from jobkit.env import names, outer, ports, translate
+from jobkit.env import names, outer, ports, presence, translate
 from jobkit.env.data import dataclass
 from jobkit.env.detect import Detection
-from jobkit.env.files import write_private
+from jobkit.env.files import remove, write_private
 from jobkit.env.placement import Placement
 from jobkit.env.settings import settings
 from jobkit.env.translate import Identity, Translation
@@ -35,6 +35,7 @@ class Prepared:
         launcher: Who started this process, None for nobody.
         watched: Whether this process stays as the program's parent: no agent is there to see its end.
         files: Paths that are to be removed at the end, when it is watched.
+        presence: The descriptor that holds its place among the records, -1 without one.
     """
 
     environ: dict[str, str]
@@ -43,6 +44,7 @@ class Prepared:
     launcher: str | None
     watched: bool
     files: tuple[str, ...]
+    presence: int = -1
 
 
 def prepare(
@@ -57,14 +59,27 @@ def prepare(
     if placement is None:
         raise LaunchError(complaint("jobkit exec", found.reason))
     identity = identify(environ, found)
-    placement, translation = _translation(environ, found, placement, identity, wanted, link)
-    for path, text in translation.files:
-        write_private(path, text)
+    meets = _meets(environ, found, placement, wanted, link)
+    watched = link is None and (meets or found.launcher not in (None, "jobkit", "env"))
+    place = -1
+    files: tuple[str, ...] = ()
+    if watched and found.launcher != "jobkit":
+        place = presence.take(identity, placement.rank)
+        files = (f"{identity.folder}/{presence.ALIVE}",)
+    try:
+        placement, translation = _translation(environ, found, placement, identity, wanted, link)
+        files += tuple(path for path, _ in translation.files)
+        for path, text in translation.files:
+            write_private(path, text)
+    except BaseException:
+        if watched:
+            remove(files, identity.run_dir)
+        raise
+    if place >= 0 and placement.rank == 0:
+        presence.forget_beyond(identity, placement.size)
     program = translate.program_environ(dict(environ), translation)
     program |= outer.record(found.outer, program)
-    paths = tuple(path for path, _ in translation.files)
-    watched = link is None and (found.launcher not in (None, "jobkit", "env") or bool(paths))
-    return Prepared(program, placement, identity, found.launcher, watched, paths)
+    return Prepared(program, placement, identity, found.launcher, watched, files, place)
 
 
 def identify(environ: Mapping[str, str], found: Detection) -> Identity:
@@ -115,11 +130,23 @@ def _translation(
         return placement, Translation(translate.placement_variables(placement, identity))
     if placement.size == 1:
         return placement, _alone(environ, found, placement, identity, wanted)
-    if link is None and any(name in environ for name in names.CONTRACT) and _is_placed(found):
+    if not _meets(environ, found, placement, wanted, link):
         return placement, _as_found(environ, placement, identity)
     from jobkit.env.meeting import meet
 
     return meet(environ, placement, identity, wanted, _way(environ, found, link), found.launcher)
+
+
+def _meets(
+    environ: Mapping[str, str],
+    found: Detection,
+    placement: Placement,
+    wanted: tuple[str, ...],
+    link: AgentLink | None,
+) -> bool:
+    """Say whether this rank has others, and has yet to meet them."""
+    has_met = link is None and any(name in environ for name in names.CONTRACT) and _is_placed(found)
+    return placement.size > 1 and wanted != ("none",) and not has_met
 
 
 def _is_placed(found: Detection) -> bool:

@@ -14,6 +14,7 @@ import stat
 import time
 from collections.abc import Mapping
 
+from jobkit.env.files import remove
 from jobkit.env.forwarding import ECHO_S, Forwarding
 from jobkit.env.pump import Pump
 from jobkit.env.start import CommandError, become
@@ -109,12 +110,19 @@ class Watcher:
         if self._witness == 0:
             identity, rank = self._prepared.identity, self._prepared.placement.rank
             try:
-                if not testify(lease, echo, _FORWARDED, self._mask):
+                if not testify(lease, echo, _FORWARDED, self._mask, self._prepared.presence):
                     end(identity.job, identity.run_dir, rank, self._child)
+                    self._take_over()
             finally:
                 os._exit(0)
         os.close(lease)
         os.close(echo)
+
+    def _take_over(self) -> None:
+        """Leave, in the witness, what a watcher leaves that was not killed."""
+        self._status, self._pump = int(signal.SIGKILL), None
+        self._report()
+        remove(self._prepared.files, self._prepared.identity.run_dir)
 
     def _listen(self) -> None:
         self._wake, write = os.pipe()
@@ -243,7 +251,7 @@ class Watcher:
         self._end_the_rest()
         if self._pump:
             self._pump.drain()
-        _remove(self._prepared.files, self._prepared.identity.run_dir)
+        remove(self._prepared.files, self._prepared.identity.run_dir)
         if self._refusal is not None:
             raise self._refusal
 
@@ -371,22 +379,6 @@ def _say(message: str) -> None:
         os.write(2, f"jobkit: {message}\n".encode())
     except OSError:
         return
-
-
-def _remove(files: tuple[str, ...], run_dir: str) -> None:
-    """Remove the shim's files, and the folders below the run folder that are empty without them."""
-    for path in files:
-        try:
-            os.unlink(path)
-        except OSError:
-            continue
-    for folder in sorted({os.path.dirname(path) for path in files}, key=len, reverse=True):
-        while folder.startswith(f"{run_dir}/"):
-            try:
-                os.rmdir(folder)
-            except OSError:
-                break
-            folder = os.path.dirname(folder)
 
 
 def _end_by(number: int) -> None:

@@ -24,7 +24,7 @@ ANSWER = 0  # behind everything that has been seen
 GRACE_S = 1.0  # between TERM and KILL when the watcher is gone
 
 
-def testify(lease: int, echo: int, caught: frozenset[int], mask: set[int]) -> bool:
+def testify(lease: int, echo: int, caught: frozenset[int], mask: set[int], presence: int = -1) -> bool:
     """Say what signals come, and return at the watcher's end whether it had finished.
 
     Args:
@@ -32,9 +32,10 @@ def testify(lease: int, echo: int, caught: frozenset[int], mask: set[int]) -> bo
         echo: Where the numbers of signals go, a byte each.
         caught: The signals concerned; blocked when this is called.
         mask: What is to be blocked instead.
+        presence: A descriptor to keep open, which shows that the rank is not over.
     """
     wake, write = os.pipe()
-    _keep_only((lease, echo, wake, write))
+    _keep_only((lease, echo, wake, write, presence))
     for fd in (wake, write):
         os.set_blocking(fd, False)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)

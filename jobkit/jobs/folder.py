@@ -14,6 +14,7 @@ RUN_DIR/                      0700, appears whole
   slurm-N.log                 through Slurm: what the script itself has written, such as srun's complaints
   attempt-K/rank-R.{out,err,exit.json}
   attempt-K/batch.exit.json   through Slurm: how the script ended
+  attempt-K/rank-R.gang/alive  locked while a rank that another launcher started lives (env/presence.py)
   POINT/…                     the same and `cancel` for each point of a sweep
 """
 
@@ -121,11 +122,20 @@ def hold(folder: Path) -> int:
 def is_held(folder: Path) -> bool | None:
     """Tell whether a submitter or keeper of this job lives; None where locks cannot tell."""
     try:
-        fd = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        return is_locked(folder / LOCK)
     except FileNotFoundError:
         return False
+
+
+def is_locked(path: Path) -> bool | None:
+    """Tell whether a process holds a lock on a file; None where locks cannot tell.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        # Shared, so that two who look at once do not take each other for the keeper.
+        # Shared, so that two who look at once do not take each other for the holder.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

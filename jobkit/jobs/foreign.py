@@ -6,15 +6,17 @@ import json
 from pathlib import Path
 
 from jobkit.agent import verdict
+from jobkit.env.presence import ALIVE
 from jobkit.env.record import RankExit
-from jobkit.jobs import clock, exits
-from jobkit.jobs.folder import SPEC
+from jobkit.jobs import clock, exits, folder
 from jobkit.jobs.process import Identity
 from jobkit.jobs.record import (
     FAILED,
+    LOST,
     RECORD,
     RUNNING,
     SUCCEEDED,
+    JobExit,
     Origin,
     RankRecord,
     Record,
@@ -28,20 +30,21 @@ EXECUTOR = "foreign"
 def look(run_dir: Path) -> Record | None:
     """Return what the ranks' own records tell; None for a folder that jobkit's submission made.
 
-    A rank that still runs has files beside the records, and its end removes them.
+    A rank that has not ended has a folder beside the records, which goes with its end: the job goes on while
+    somebody holds one, and is lost where one that nobody holds is all that tells of a rank.
     """
     attempts = sorted((p for p in run_dir.glob("attempt-*") if _number(p)), key=_number)
-    if (run_dir / RECORD).exists() or (run_dir / SPEC).exists() or not attempts:
+    if (run_dir / RECORD).exists() or (run_dir / folder.SPEC).exists() or not attempts:
         return None
     known = [ended for path in attempts[-1].glob("rank-*.exit.json") if (ended := _exit(path)) is not None]
     first = verdict.first_failure(known)
-    running = not known or any(path.is_dir() for path in attempts[-1].iterdir())
-    exit_ = exits.of_rank(first) if first else None if running else exits.SUCCESS
+    places = [path for path in attempts[-1].iterdir() if path.is_dir()]
+    state, exit_ = _end(known, first, places)
     ends = [clock.normal(ended.ended) for ended in known]
     task = TaskRecord(
         point=None,
         values={},
-        state=FAILED if first else RUNNING if running else SUCCEEDED,
+        state=state,
         attempt=_number(attempts[-1]),
         exit=exit_,
         ranks=tuple(_rank(ended) for ended in sorted(known, key=lambda ended: ended.rank)),
@@ -63,6 +66,23 @@ def look(run_dir: Path) -> Record | None:
 
 
 _NOBODY = Origin((), "", "", None, None, (), (), "", None, Identity(0, "", "", ""))
+
+
+def _end(known: list[RankExit], first: RankExit | None, places: list[Path]) -> tuple[str, JobExit | None]:
+    """Return the job's state, and its exit when no rank runs any more."""
+    if any(_is_held(place) for place in places) or not (known or places):
+        return RUNNING, None
+    if first is not None:
+        return FAILED, exits.of_rank(first)
+    return (LOST, exits.LOST) if places else (SUCCEEDED, exits.SUCCESS)
+
+
+def _is_held(place: Path) -> bool:
+    """Say whether a rank's folder is in use; an agent's is as long as it is there."""
+    try:
+        return folder.is_locked(place / ALIVE) is not False
+    except FileNotFoundError:
+        return place.is_dir()
 
 
 def _number(attempt: Path) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobkit.env.files import write_private
+from jobkit.env.files import remove, write_private
 from jobkit.errors import LaunchError
 
 
@@ -27,3 +27,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LaunchError, match="cannot be written"):
         write_private(str(tmp_path / "file" / "token"), "abc")
+
+
+def test_files_go_with_the_folders_that_are_empty_without_them(tmp_path: Path) -> None:
+    gang = tmp_path / "attempt-1" / "gang"
+    gang.mkdir(parents=True)
+    (gang / "token").touch()
+    (tmp_path / "attempt-1" / "rank-1.exit.json").touch()
+    remove((str(gang / "token"), str(gang / "gone")), str(tmp_path))
+    assert [path.name for path in tmp_path.rglob("*")] == ["attempt-1", "rank-1.exit.json"]

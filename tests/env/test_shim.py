@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +64,25 @@ def test_the_environment_given_is_not_changed() -> None:
     environ = {"PATH": "/bin", "MLX_RANK": ""}
     prepare(environ, detect({}, HERE), ("none",), None)
     assert environ == {"PATH": "/bin", "MLX_RANK": ""}
+
+
+def test_a_rank_that_a_launcher_started_takes_its_place_before_it_meets_anybody(tmp_path: Path) -> None:
+    launched = Detection("openmpi", "", Found(Placement(0, 1, 0, 1, 0, 1, ("a",)), "openmpi-7"), ())
+    attempt = tmp_path / "jobs" / "openmpi-7" / "attempt-1"
+    attempt.mkdir(parents=True)
+    for rank in (0, 1):
+        (attempt / f"rank-{rank}.exit.json").write_text("of an earlier job")
+    prepared = prepare({"JOBKIT_HOME": str(tmp_path)}, launched, ("none",), None)
+    assert [str(path.relative_to(attempt)) for path in attempt.rglob("*")] == [
+        "rank-0.gang",
+        "rank-0.gang/alive",
+    ]
+    assert prepared.files == (str(attempt / "rank-0.gang" / "alive"),)
+    os.close(prepared.presence)
+
+
+def test_a_rank_that_is_refused_leaves_no_place(tmp_path: Path) -> None:
+    launched = Detection("openmpi", "", Found(Placement(0, 1, 0, 1, 0, 1, ("a",)), "openmpi-7"), ())
+    with pytest.raises(LaunchError):
+        prepare({"JOBKIT_HOME": str(tmp_path), "JOBKIT_PORTS": "x"}, launched, ("any",), None)
+    assert list(tmp_path.rglob("*.gang")) == []

@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
-from jobkit.env.watch import _remove
+from jobkit.jobs.folder import is_locked
 
 JOB = f"test-watch-{os.getpid()}"
 
 # Rank 1 of 2 of a foreign launcher, as the shim leaves it to the watcher.
 WATCH = """
 import os, sys
+from jobkit.env.files import write_private
 from jobkit.env.placement import Placement
+from jobkit.env.presence import take
 from jobkit.env.shim import Prepared
 from jobkit.env.start import CommandError, find
 from jobkit.env.translate import Identity
@@ -28,7 +30,12 @@ from jobkit.env.watch import watch
 job, run_dir, *command = sys.argv[1:]
 environ = {**os.environ, "JOBKIT_JOB": job, "JOBKIT_RANK": "1"}
 environ |= {"JOBKIT_RUN_DIR": run_dir} if run_dir else {}
-prepared = Prepared(environ, Placement(1, 2, 1, 2, 0, 1, ()), Identity(job, 1, run_dir), "openmpi", True, ())
+identity = Identity(job, 1, run_dir, "rank-1.gang")
+place = take(identity, 1)
+files = (f"{identity.folder}/alive", f"{identity.folder}/token") if place >= 0 else ()
+if files:
+    write_private(files[1], "secret")
+prepared = Prepared(environ, Placement(1, 2, 1, 2, 0, 1, ()), identity, "openmpi", True, files, place)
 try:
     sys.exit(watch(find(command, environ), tuple(command), prepared))
 except CommandError as error:
@@ -156,9 +163,8 @@ def test_a_rank_that_its_launcher_ended_is_no_culprit(
 def test_a_rank_that_blames_another_is_its_victim(
     watched: Callable[..., subprocess.Popen[bytes]], run_dir: Path
 ) -> None:
-    (run_dir / "attempt-1").mkdir(parents=True)
-    (run_dir / "attempt-1" / "rank-1.victim.json").write_text('{"victim_of": 0}')
-    assert watched("false").wait() == 1
+    blame = f"echo '{{\"victim_of\": 0}}' > {run_dir}/attempt-1/rank-1.victim.json; exit 1"
+    assert watched("sh", "-c", blame).wait() == 1
     assert record(run_dir)["victim_of"] == 0
 
 
@@ -171,15 +177,6 @@ def test_a_record_that_cannot_be_written_is_one_line_and_no_failure(
     assert process.returncode == 3
     assert said.decode().count("\n") == 1
     assert "the record of rank 1 was not written" in said.decode()
-
-
-def test_files_go_with_the_folders_that_are_empty_without_them(tmp_path: Path) -> None:
-    gang = tmp_path / "attempt-1" / "gang"
-    gang.mkdir(parents=True)
-    (gang / "token").touch()
-    (tmp_path / "attempt-1" / "rank-1.exit.json").touch()
-    _remove((str(gang / "token"), str(gang / "gone")), str(tmp_path))
-    assert [path.name for path in tmp_path.rglob("*")] == ["attempt-1", "rank-1.exit.json"]
 
 
 # --- what reaches the program
@@ -310,6 +307,23 @@ def test_a_program_does_not_outlive_a_killed_watcher(
     process.kill()
     process.wait()
     assert wait(lambda: family.alive() == [orphan])
+
+
+def test_a_killed_watcher_leaves_a_record_and_no_secret(
+    watched: Callable[..., subprocess.Popen[bytes]], run_dir: Path, wait: Callable[..., Any]
+) -> None:
+    process = watched("sh", "-c", "trap '' TERM; echo up; while :; do sleep 600; done")
+    assert next_line(process) == "up"
+    assert wait(lambda: len(children(process.pid)) == 2)
+    place = run_dir / "attempt-1" / "rank-1.gang"
+    assert sorted(path.name for path in place.iterdir()) == ["alive", "token"]
+    process.kill()
+    process.wait()
+    # The program withstands TERM for a while: until it is gone its witness holds the place.
+    assert is_locked(place / "alive")
+    assert wait(lambda: not place.exists())
+    found = record(run_dir)
+    assert (found["status"], found["signal"], found["reason"]) == (137, "SIGKILL", "signal")
 
 
 # --- its output
