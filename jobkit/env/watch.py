@@ -142,9 +142,12 @@ class Watcher:
         self._reap()
         self._while_running(time.monotonic() + _SETTLED_S)
         assert self._status is not None
-        # A signal to all may have reached, and ended, the program first.
-        of_signal = os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) in _ENDS_A_PROGRAM
-        self._turn(ECHO_S if of_signal else 0.0)
+        # A signal to all may have reached, and ended, the program first, or the witness before this process.
+        number = os.WTERMSIG(self._status) if os.WIFSIGNALED(self._status) else 0
+        until = time.monotonic() + (ECHO_S if number in _ENDS_A_PROGRAM else 0.0)
+        self._turn(0.0)
+        while number not in self._asked and (left_s := until - time.monotonic()) > 0:
+            self._turn(left_s)
 
     def _while_running(self, settled: float) -> None:
         while self._status is None and (left := settled - time.monotonic()) > 0:
