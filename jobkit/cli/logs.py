@@ -41,9 +41,12 @@ def run(args: argparse.Namespace) -> int:
 def _check(found: Found, rank: int | None, attempt: int | None) -> None:
     """Refuse a rank or an attempt that the job does not have."""
     from jobkit.errors import SpecError, complaint
-    from jobkit.jobs import watch
+    from jobkit.jobs import foreign, watch
 
     known = watch.look(found)
+    if known.executor == foreign.EXECUTOR:
+        wrong = "was started by another launcher, which has its ranks' output"
+        raise SpecError(complaint(f"job {found.id}", wrong, hint=f"jobkit status {found.id}"))
     size = max(len(task.ranks) for task in known.tasks)
     if rank is not None and not 0 <= rank < size:
         raise SpecError(complaint("--rank", "no such rank", got=rank, expected=f"0 to {size - 1}"))

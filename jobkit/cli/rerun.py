@@ -48,9 +48,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _wish(found: Found, overrides: tuple[str, ...]) -> Wish:
     from jobkit.cli.sending import Wish
-    from jobkit.errors import SpecError
-    from jobkit.jobs import folder, record
+    from jobkit.errors import SpecError, complaint
+    from jobkit.jobs import folder, foreign, record
 
+    if foreign.look(found.folder) is not None:
+        wrong = "was started by another launcher, and jobkit does not know how"
+        raise SpecError(complaint(f"job {found.id}", wrong, hint="start it again as it was started"))
     try:
         origin = record.read(found.folder).origin
         text = (found.folder / folder.SPEC).read_text()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-from jobkit.jobs import folder, orphans, process, truth, watch
+from jobkit.errors import SubmitError, complaint
+from jobkit.jobs import folder, foreign, orphans, process, truth, watch
 from jobkit.jobs.find import Found
 from jobkit.jobs.record import ENDED, Record
 
@@ -15,8 +16,14 @@ def request(found: Found) -> Record:
 
     A job that has ended is left as it is. The keeper looks for requests by itself, too, so a request also
     reaches one that is just starting or that runs on another machine.
+
+    Raises:
+        SubmitError: The job is another launcher's.
     """
     known = watch.look(found)
+    if known.executor == foreign.EXECUTOR and known.state not in ENDED:
+        hint = "cancel it where it was started: scancel, ^C at mpirun or torchrun"
+        raise SubmitError(complaint(f"job {found.id}", "runs under another launcher", hint=hint))
     if known.state not in ENDED:
         (found.base / folder.CANCEL).touch(mode=0o600)
         if known.executor == "slurm":

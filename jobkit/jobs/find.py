@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobkit.errors import SpecError, SubmitError, complaint
-from jobkit.jobs import home, ids, record
+from jobkit.jobs import foreign, home, ids, record
 from jobkit.jobs.folder import task_folder
+from jobkit.jobs.record import Record
 
 SCHEDULERS = ("slurm",)
 
@@ -96,14 +97,18 @@ def _last(environ: Mapping[str, str]) -> Found:
 
 def _created(folder: Path) -> str:
     try:
-        return record.read(folder).created
+        return _known(folder).created
     except record.UnreadableError:
         return ""
 
 
+def _known(folder: Path) -> Record:
+    return foreign.look(folder) or record.read(folder)
+
+
 def _point(found: Found, point: str, job: str) -> Found:
     try:
-        points = [task.point for task in record.read(found.folder).tasks if task.point is not None]
+        points = [task.point for task in _known(found.folder).tasks if task.point is not None]
     except record.UnreadableError as error:
         raise SpecError(str(error)) from error
     if point not in points:
@@ -115,7 +120,7 @@ def _point(found: Found, point: str, job: str) -> Found:
 def _scheduled(scheduler: str, number: str, job: str, environ: Mapping[str, str]) -> Found:
     for found in every(environ):
         try:
-            known = record.read(found.folder)
+            known = _known(found.folder)
         except record.UnreadableError:
             continue
         if known.executor == scheduler and known.scheduler_id == number:

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from jobkit.cli import main
+from jobkit.env import presence
+from jobkit.env.translate import Identity
 from jobkit.jobs import cancel, find, record, truth
 from jobkit.jobs.record import ENDED
 
@@ -115,3 +117,12 @@ def spec(work: Path) -> Callable[..., str]:
         return name
 
     return write
+
+
+@pytest.fixture
+def foreign(work: Path, jobkit_home: Path) -> Iterator[str]:
+    """A job that another launcher started, whose rank 0 runs."""
+    identity = Identity("openmpi-7", 1, str(jobkit_home / "jobs" / "openmpi-7"), "rank-0.gang")
+    place = presence.take(identity, 0)
+    yield identity.job
+    os.close(place)

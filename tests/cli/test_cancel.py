@@ -74,3 +74,10 @@ def test_one_point_is_cancelled_alone(
     states = {task.point: task.state for task in truth.look(folder).tasks}
     assert states.pop(point) == "cancelled"
     assert set(states.values()) == {"succeeded"}
+
+
+def test_a_job_under_another_launcher_is_cancelled_there(jobkit: Jobkit, foreign: str) -> None:
+    done = jobkit("cancel", foreign)
+    assert done.status == 125
+    assert "runs under another launcher\n\nhint: cancel it where it was started" in done.err
+    assert not (find.one(foreign, os.environ).folder / "cancel").exists()

@@ -100,3 +100,9 @@ def test_a_reader_that_leaves_is_no_error(jobkit: Jobkit, spec: Spec) -> None:
     command = f"{sys.executable} -m jobkit logs a | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("y\n0\n", "")
+
+
+def test_the_output_of_another_launchers_ranks_is_not_here(jobkit: Jobkit, foreign: str) -> None:
+    done = jobkit("logs", foreign)
+    assert (done.status, done.out) == (2, "")
+    assert "was started by another launcher, which has its ranks' output\n\nhint: jobkit status" in done.err

@@ -96,3 +96,9 @@ def test_what_is_no_whole_job_is_refused(job: str, jobkit: Jobkit, spec: Spec) -
     text = "run: 'true'\nbackend: none\nsweep: {a: [1]}\n"
     jobkit("submit", spec(text), "--wait", "--id", "a")
     assert jobkit("rerun", job).status == 2
+
+
+def test_how_another_launchers_job_was_started_is_not_known(jobkit: Jobkit, foreign: str) -> None:
+    done = jobkit("rerun", foreign)
+    assert done.status == 2
+    assert "was started by another launcher, and jobkit does not know how" in done.err

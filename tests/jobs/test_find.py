@@ -108,3 +108,10 @@ def test_no_jobs_have_no_last_one(tmp_path: Path) -> None:
 def test_a_point_is_the_same_job(around: AROUND) -> None:
     whole = find.one("sweep", around)
     assert find.one("sweep/1", around) == replace(whole, point="1")
+
+
+def test_a_job_of_another_launcher_is_found_like_any(around: AROUND, tmp_path: Path) -> None:
+    (tmp_path / "jobs" / "openmpi-7" / "attempt-1" / "rank-0.gang").mkdir(parents=True)
+    assert find.one("last", around).id == "openmpi-7"
+    with pytest.raises(SpecError, match="expected the id alone: it is not a sweep"):
+        find.one("openmpi-7/0", around)
