@@ -109,16 +109,15 @@ def test_the_shell_of_an_allocation_is_no_rank(cluster: Slurm, tmp_path: Path) -
 
 
 def test_an_interactive_step_is_no_rank(cluster: Slurm, tmp_path: Path) -> None:
-    shell = (sys.executable, "-c", "import pty; pty.spawn(['salloc', '-N2', '-n4'])")
-    command = cluster.hosts.command("login", *shell)
+    # The interactive step of an allocation starts the user's SHELL, on a terminal.
+    shell = tmp_path / "shell"
+    shell.write_text(f"#!/bin/sh\nexec {quoted(tmp_path)}\n")
+    shell.chmod(0o755)
+    salloc = (sys.executable, "-c", "import pty; pty.spawn(['salloc', '-N2', '-n4'])")
+    command = cluster.hosts.command("login", "env", f"SHELL={shell}", *salloc)
+    environ = cluster.environ()
     subprocess.run(
-        command,
-        input=f"{quoted(tmp_path)}; exit\n",
-        env=cluster.environ(),
-        text=True,
-        timeout=60,
-        check=True,
-        capture_output=True,
+        command, stdin=subprocess.DEVNULL, env=environ, timeout=60, check=True, capture_output=True
     )
     check_no_rank(seen(tmp_path), "interactive", "srun")
 

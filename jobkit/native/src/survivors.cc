@@ -95,14 +95,17 @@ std::map<int, uint32_t> Mesh::agree_on_survivors(uint64_t key, const std::vector
       if (!own.ages.count(rank_)) throw Error("the others have gone on without this rank");
       changed |= own.ages.size() != n_before;
       for (auto& [peer, age] : own.ages) {
-        auto theirs = heard.find(peer);
         if (peer == rank_ || own.decided) continue;
-        if (theirs == heard.end()) unheard.push_back(peer);
-        if (theirs == heard.end() || ranks_of(theirs->second) != ranks_of(own)) {
+        auto theirs = heard.find(peer);
+        if (theirs == heard.end()) {
+          unheard.push_back(peer);
           unagreed.push_back(peer);
-        } else {
-          age = theirs->second.ages.at(peer);
+          continue;
         }
+        changed |= age != theirs->second.ages.at(peer);
+        age = theirs->second.ages.at(peer);
+        bool has_heard_this = theirs->second.ages.at(rank_) == own.ages.at(rank_);
+        if (!has_heard_this || ranks_of(theirs->second) != ranks_of(own)) unagreed.push_back(peer);
       }
       own.decided |= unagreed.empty();
       if (own.decided) heard[rank_] = own;
