@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
     from types import ModuleType
 
 # In the order in which `jobkit --help` lists them: start work, look at it, prepare it.
@@ -41,8 +42,8 @@ def verb_module(verb: str) -> ModuleType:
     return importlib.import_module(f"jobkit.cli.{PYTHON_KEYWORDS.get(verb, verb)}")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser with every verb."""
+def parser(verbs: Sequence[str] = VERBS) -> argparse.ArgumentParser:
+    """Return the parser of some verbs: building them all takes as long as most verbs themselves."""
     import argparse
 
     from rich_argparse import RawDescriptionRichHelpFormatter
@@ -51,10 +52,10 @@ def parser() -> argparse.ArgumentParser:
         prog="jobkit", description=__import__("jobkit").__doc__, allow_abbrev=False
     )
     root.add_argument("--version", action="version", version=f"jobkit {__version__}")
-    verbs = root.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb in VERBS:
+    known = root.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in verbs:
         module = verb_module(verb)
-        sub = verbs.add_parser(
+        sub = known.add_parser(
             verb,
             help=module.HELP,
             description=module.__doc__,
@@ -79,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     from jobkit.cli import talk
 
     try:
-        args = parser().parse_args(words)
+        args = parser(words[:1] if words[:1] and words[0] in VERBS else VERBS).parse_args(words)
         status = int(verb_module(args.verb).run(args))
         sys.stdout.flush()
         return status

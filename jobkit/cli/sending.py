@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -75,7 +74,7 @@ def prepared(wish: Wish, plan: Plan, job_id: str | None, environ: Mapping[str, s
     executor = executors.load(plan.executor)
     plan = replace(plan, after=tuple(_full_id(job, environ) for job in plan.after))
     if job_id is None:
-        job_id = ids.new_id(plan.name, clock.now(), secrets.token_hex(2))
+        job_id = ids.new_id(plan.name, clock.now(), os.urandom(2).hex())
     return executor.prepare(plan, ids.checked(job_id), wish.text, environ)
 
 

@@ -64,13 +64,16 @@ def add_shared(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Submit every spec; with --wait or --follow, watch the jobs."""
-    from jobkit.cli import folder, sending, watching
+    from jobkit.cli import folder, sending
     from jobkit.errors import SpecError
     from jobkit.spec import read_text
 
     if args.id and len(args.specs) > 1:
         raise SpecError("--id: names one job, got several specs")
-    watching.check_junit(args.junit)
+    if args.junit is not None:
+        from jobkit.cli import watching
+
+        watching.check_junit(args.junit)
     cwd = folder.current()
     options = (args.executor, args.ranks, tuple(args.overrides), args.args)
     wishes = [sending.Wish(spec, read_text(spec), cwd, *options) for spec in args.specs]
@@ -80,16 +83,17 @@ def run(args: argparse.Namespace) -> int:
 
 def submit_all(work: list[tuple[Wish, Plan]], args: argparse.Namespace) -> int:
     """Show what would be sent, or send it and watch the jobs, as the arguments say."""
-    from jobkit.cli import watching
-
     if args.dry_run:
         return _show(work, args)
     jobs: list[Found] = []
     wait = args.wait or args.junit is not None
+    if not (wait or args.follow):
+        return _send_all(work, args, jobs)
+    from jobkit.cli import watching
 
     def body() -> int:
         status = _send_all(work, args, jobs)
-        if not jobs or not (wait or args.follow):
+        if not jobs:
             return status
         ended = watching.to_the_end(jobs, with_output=args.follow, as_json=args.json, junit_file=args.junit)
         return status or ended
@@ -99,7 +103,7 @@ def submit_all(work: list[tuple[Wish, Plan]], args: argparse.Namespace) -> int:
 
 def _send_all(work: list[tuple[Wish, Plan]], args: argparse.Namespace, jobs: list[Found]) -> int:
     """Send what can be sent; return the status of the first that could not, or raise it if it is alone."""
-    from jobkit.cli import sending, talk, watching
+    from jobkit.cli import sending, talk
     from jobkit.errors import JobkitError
 
     environ, status = dict(os.environ), 0
@@ -112,7 +116,7 @@ def _send_all(work: list[tuple[Wish, Plan]], args: argparse.Namespace, jobs: lis
             if len(work) == 1:
                 raise
             talk.error(f"{wish.source}: {error}")
-            jobs[:] = [job for job in jobs if watching.exists(job)]
+            jobs[:] = [job for job in jobs if job.exists]
             status = status or error.exit_status
             continue
         except KeyboardInterrupt:
@@ -124,11 +128,13 @@ def _send_all(work: list[tuple[Wish, Plan]], args: argparse.Namespace, jobs: lis
 
 def _announce(jobs: list[Found], args: argparse.Namespace) -> None:
     """Print the ids of jobs that were submitted."""
-    from jobkit.cli import watching
+    from jobkit.cli import events
 
-    for found in filter(watching.exists, jobs):
+    for found in jobs:
+        if not found.exists:
+            continue
         if args.json:
-            watching.emit("submitted", id=found.id, run_dir=str(found.folder))
+            events.emit("submitted", id=found.id, run_dir=str(found.folder))
         else:
             print(found.id, flush=True)
 

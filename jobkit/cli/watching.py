@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from jobkit.cli import talk
+from jobkit.cli.events import emit
 from jobkit.errors import Exit, SpecError, SubmitError, complaint
-from jobkit.jobs import cancel, clock, exits, folder, follow, interrupts, junit, record, watch
+from jobkit.jobs import cancel, exits, folder, follow, interrupts, junit, record, watch
 from jobkit.jobs.find import Found
 from jobkit.jobs.record import ENDED, LOST, SUCCEEDED, Record, TaskRecord
 
@@ -25,11 +24,6 @@ def to_stream(name: str) -> Callable[[bytes], None]:
         stream.buffer.flush()
 
     return write
-
-
-def emit(event: str, **fields: Any) -> None:
-    """Print one event of `--json`, a line of JSON."""
-    print(json.dumps({"event": event, "time": clock.rfc3339(clock.now()), **fields}), flush=True)
 
 
 def report_state(known: Record) -> None:
@@ -108,7 +102,7 @@ def owning(jobs: list[Found], body: Callable[[], int], junit_file: str | None = 
         try:
             return body()
         except KeyboardInterrupt as interrupt:
-            submitted = [found for found in jobs if exists(found)]
+            submitted = [found for found in jobs if found.exists]
             _cancel(submitted)
             _write_junit(junit_file, submitted, [watch.look(found) for found in submitted])
             is_term = isinstance(interrupt, interrupts.Terminated)
@@ -145,11 +139,6 @@ def _report_suite(records: list[Record]) -> None:
     first = watch.first_failure(records)
     if first is not None:
         talk.say(f"first to fail: {first.id}: {exits.told(first.exit) if first.exit else LOST}")
-
-
-def exists(found: Found) -> bool:
-    """Tell whether a job that was to be submitted has been."""
-    return (found.folder / record.RECORD).exists()
 
 
 def _cancel(jobs: list[Found]) -> None:

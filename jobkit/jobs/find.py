@@ -35,6 +35,11 @@ class Found:
         """The folder whose attempts are meant: the job's, or the point's inside it."""
         return task_folder(self.folder, self.point)
 
+    @property
+    def exists(self) -> bool:
+        """Whether the job has been submitted, or came near it."""
+        return (self.folder / record.RECORD).exists()
+
 
 def every(environ: Mapping[str, str]) -> list[Found]:
     """Return all jobs in the order of their ids.
