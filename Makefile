@@ -16,7 +16,7 @@ COMPILED := pyproject.toml jobkit/native/src/CMakeLists.txt $(wildcard jobkit/na
 PYTEST_FLAGS ?=
 CPP := $(wildcard $(foreach folder,jobkit/native/src tests/native/src/programs,$(folder)/*.cc $(folder)/*.h))
 
-.PHONY: demo test check lint format system system-tests clean
+.PHONY: demo test check measure-slurm lint format system system-tests clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)/.installed
@@ -29,6 +29,10 @@ test: lint $(MPI:%=build/%/.installed)
 
 check: lint
 	$(TEST)/bin/pytest -m "not slow" --numprocesses 2 $(PYTEST_FLAGS)
+
+# The figures of docs/slurm.md, on a cluster of the tests' own.
+measure-slurm: $(TEST)/.installed
+	PYTHONPATH=tests $(TEST)/bin/python -m clusters.measure
 
 lint: $(TEST)/.installed
 	$(TEST)/bin/ruff check .
