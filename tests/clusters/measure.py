@@ -102,7 +102,8 @@ def notice(bench: Bench, rounds: int = 5) -> str:
     for _ in range(rounds):
         bench.run("jobkit", "submit", spec, "--wait")
         late.append(time.time() - float(file.read_text()))
-    return f"--wait returns after the program's end: {statistics.median(late):.2f} s, at most {max(late):.2f} s"
+    median, most = statistics.median(late), max(late)
+    return f"--wait returns after the program's end: {median:.2f} s, at most {most:.2f} s"
 
 
 def questions(bench: Bench, watchers: int = 8) -> str:
