@@ -157,6 +157,11 @@ class Plan:
     notes: tuple[str, ...]
     slurm: SlurmOptions = SlurmOptions()
 
+    @property
+    def is_sweep(self) -> bool:
+        """Whether the tasks are points of a sweep."""
+        return self.tasks[0].point is not None
+
 
 def plan(
     spec: JobSpec,

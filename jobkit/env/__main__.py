@@ -1,7 +1,7 @@
 """Become one rank's program, in the environment that its launcher and backend call for.
 
 usage: python -m jobkit.env [--backend B[,B…]] [--ranks-per-node N] [--coordinator HOST[:PORT]]
-                            [--chdir FOLDER] [--run-dir FOLDER] [--] COMMAND [ARGUMENT…]
+                            [--chdir FOLDER] [--run-dir FOLDER [--point P]] [--] COMMAND [ARGUMENT…]
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jobkit.env.gang import AgentLink
 
-_OPTIONS = ("--backend", "--ranks-per-node", "--coordinator", "--chdir", "--run-dir")
+_OPTIONS = ("--backend", "--ranks-per-node", "--coordinator", "--chdir", "--run-dir", "--point")
 
 
 def arguments(argv: list[str]) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -96,7 +96,7 @@ def main(argv: list[str], environ: dict[str, str]) -> int:
         if given.get("--run-dir"):
             from jobkit.env.handover import taken
 
-            environ = taken(environ, given["--run-dir"])
+            environ = taken(environ, given["--run-dir"], given.get("--point", ""))
         if given.get("--coordinator"):
             environ = {**environ, names.COORDINATOR: given["--coordinator"]}
         ranks = count(given.get("--ranks-per-node") or "1")

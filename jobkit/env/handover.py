@@ -18,13 +18,23 @@ ENVIRON = "environ.json"
 SECRETS = "secrets"
 
 
-def taken(environ: Mapping[str, str], run_dir: str) -> dict[str, str]:
+def taken(environ: Mapping[str, str], run_dir: str, point: str = "") -> dict[str, str]:
     """Return an environment with what the run folder adds; the interpreter's folder comes first on PATH.
+
+    Args:
+        environ: What is inherited.
+        run_dir: The run folder of the job.
+        point: Of a sweep, whose folder in the run folder holds the variables that are its own; "" without.
 
     Raises:
         LaunchError: The folder is not here, or its files are not what was written.
     """
     given = _read(f"{run_dir}/{ENVIRON}")
+    task_dir = run_dir
+    if point:
+        task_dir = f"{run_dir}/{point}"
+        own = _read(f"{task_dir}/{ENVIRON}") if os.path.exists(f"{task_dir}/{ENVIRON}") else {}
+        given = {**given, **own, names.JOB: f"{given.get(names.JOB, '')}/{point}"}
     secrets = _read(f"{run_dir}/{SECRETS}") if os.path.exists(f"{run_dir}/{SECRETS}") else {}
     lost = [name for name, value in secrets.items() if value is None]
     if lost:
@@ -32,7 +42,7 @@ def taken(environ: Mapping[str, str], run_dir: str) -> dict[str, str]:
     here = os.path.dirname(sys.executable)
     path = given.get("PATH") or environ.get("PATH") or DEFAULT_PATH
     first = {} if path.split(":")[0] == here else {"PATH": f"{here}:{path}"}
-    return {"PYTHONUNBUFFERED": "1", **environ, **given, **secrets, **first, names.RUN_DIR: run_dir}
+    return {"PYTHONUNBUFFERED": "1", **environ, **given, **secrets, **first, names.RUN_DIR: task_dir}
 
 
 def _read(path: str) -> dict[str, str]:

@@ -63,7 +63,7 @@ def prepare(plan: Plan, job_id: str, spec_text: str, environ: Mapping[str, str])
         run_dir=str(run_dir),
         files=tuple(files),
         command=(sys.executable, "-m", _KEEPER, str(run_dir)),
-        environ={**forward, **_env(plan), **dict.fromkeys(plan.secrets)},
+        environ={**forward, **env_of_all(plan), **dict.fromkeys(plan.secrets)},
         secrets=plan.secrets,
         after_placement=after_placement(plan),
         snapshot=plan.workdir if plan.snapshot else None,
@@ -71,7 +71,7 @@ def prepare(plan: Plan, job_id: str, spec_text: str, environ: Mapping[str, str])
     )
 
 
-def _env(plan: Plan) -> dict[str, str | None]:
+def env_of_all(plan: Plan) -> dict[str, str | None]:
     """Return the variables of `env`; None for those that differ between the points of a sweep."""
     every = dict.fromkeys(name for task in plan.tasks for name in task.env)
     values = {name: {task.env.get(name) for task in plan.tasks} for name in every}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobkit.env import handover, names
 from jobkit.errors import SubmitError, complaint
-from jobkit.executors.local import after_placement
+from jobkit.executors.local import after_placement, env_of_all
 from jobkit.jobs import (
     clock,
     create,
@@ -52,15 +52,14 @@ def prepare(plan: Plan, job_id: str, spec_text: str, environ: Mapping[str, str])
     if refused:
         raise SubmitError("\n".join(refused))
     environment.check({"forward": plan.forward, "secrets": plan.secrets}, environ)
-    given = environment.taken("forward", plan.forward, environ) | plan.tasks[0].env
+    forward = environment.taken("forward", plan.forward, environ)
     workdir = f"{run_dir}/{folder.SNAPSHOT}" if plan.snapshot else plan.workdir
     after = dependency.numbers(plan.after, environ)
-    handed = plan_file.text({**given, **_settings(plan, job_id)}, indent=1) + "\n"
     files = [
         File(folder.SPEC, 0o600, spec_text),
         File(folder.PLAN, 0o600, plan_file.dumps(plan)),
         File(SCRIPT, 0o600, script.render(plan, job_id, run_dir, workdir, after)),
-        File(handover.ENVIRON, 0o600, handed),
+        *_environ_files(plan, forward, _settings(plan, job_id)),
     ]
     if plan.secrets:
         files.append(File(folder.SECRETS, 0o600, None))
@@ -71,12 +70,28 @@ def prepare(plan: Plan, job_id: str, spec_text: str, environ: Mapping[str, str])
         run_dir=run_dir,
         files=tuple(files),
         command=("sbatch", f"{run_dir}/{SCRIPT}"),
-        environ={**given, **dict.fromkeys(plan.secrets)},
+        environ={**forward, **env_of_all(plan), **dict.fromkeys(plan.secrets)},
         secrets=plan.secrets,
         after_placement=after_placement(plan),
         snapshot=plan.workdir if plan.snapshot else None,
         notes=(*plan.notes, *_notes(plan)),
     )
+
+
+def _environ_files(plan: Plan, forward: Mapping[str, str], settings: Mapping[str, str]) -> list[File]:
+    """Return what the ranks read: one file for all, and one for each point whose variables are its own."""
+    variables = env_of_all(plan)
+    common = {name: value for name, value in variables.items() if value is not None}
+    files = [_environ_file("", {**forward, **common, **settings})]
+    own = [name for name, value in variables.items() if value is None]
+    if own:
+        points = plan.tasks
+        files += [_environ_file(f"{task.point}/", {name: task.env[name] for name in own}) for task in points]
+    return files
+
+
+def _environ_file(folder: str, variables: Mapping[str, str]) -> File:
+    return File(folder + handover.ENVIRON, 0o600, plan_file.text(variables, indent=1) + "\n")
 
 
 def _settings(plan: Plan, job_id: str) -> dict[str, str]:
@@ -85,6 +100,7 @@ def _settings(plan: Plan, job_id: str) -> dict[str, str]:
         names.JOB: job_id,
         names.CONNECTIONS_PER_IP: str(plan.connections_per_ip),
         names.GPUS_PER_RANK: str(plan.gpus_per_rank),
+        names.SHARE_GPUS: "1" if plan.share_gpus else "",
         names.PORTS: "-".join(map(str, plan.ports or ())),
         names.SUBNET: plan.subnet or "",
         names.JACCL_HOSTFILE: plan.jaccl_hostfile or "",
@@ -101,10 +117,8 @@ def _notes(plan: Plan) -> tuple[str, ...]:
 def _refused(plan: Plan, run_dir: str) -> list[str]:
     """Return a complaint about everything that would have to be ignored."""
     missing = {
-        "sweep": any(task.point is not None for task in plan.tasks),
         "retries": any((plan.retries.preempted, plan.retries.node_failure, plan.retries.failed)),
         "setup": bool(plan.setup),
-        "share_gpus": plan.share_gpus,
         "slurm.login": plan.slurm.login is not None,
     }
     found = [
@@ -195,6 +209,9 @@ def _send(submission: Submission, run_dir: Path, given: Mapping[str, str], lock:
     record.write(run_dir, record.settled(replace(known, scheduler_id=number, tasks=tasks)))
     if (run_dir / folder.CANCEL).exists():
         client.cancel(number, given)
+    for task in tasks:
+        if task.point is not None and (run_dir / task.point / folder.CANCEL).exists():
+            client.cancel(f"{number}_{task.point}", given)
 
 
 def _taken_anyway(known: record.Record, run_dir: Path, wrong: str) -> str:

@@ -123,11 +123,12 @@ def _point(found: Found, point: str, job: str) -> Found:
 
 
 def _scheduled(scheduler: str, number: str, job: str, environ: Mapping[str, str]) -> Found:
+    number, underscore, point = number.partition("_")
     for found in every(environ):
         try:
             known = _known(found.folder)
         except record.UnreadableError:
             continue
         if known.executor == scheduler and known.scheduler_id == number:
-            return found
+            return _point(found, point, job) if underscore else found
     raise _unknown(job)

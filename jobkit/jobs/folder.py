@@ -12,6 +12,7 @@ RUN_DIR/                      0700, appears whole
   snapshot/                   the copy of the workdir, with `snapshot: true`
   job.sbatch environ.json     through Slurm: the script, and the variables that its ranks take from here
   slurm-N.log                 through Slurm: what the script itself has written, such as srun's complaints
+                              (in the folder of its point)
   attempt-K/rank-R.{out,err,exit.json}
   attempt-K/batch.exit.json   through Slurm: how the script ended
   attempt-K/rank-R.gang/alive  locked while a rank that another launcher started lives (env/presence.py)
@@ -47,9 +48,25 @@ def task_folder(run_dir: Path, point: str | None) -> Path:
     return run_dir if point is None else run_dir / point
 
 
-def output(folder: Path, attempt: int, rank: int, stream: str) -> Path:
-    """Return a rank's file in a task's folder; `stream` is out, err or exit.json."""
-    return folder / f"attempt-{attempt}" / f"rank-{rank}.{stream}"
+def points(run_dir: Path) -> list[Path]:
+    """Return the folders of the points of a sweep."""
+    return [path for path in run_dir.iterdir() if path.name.isdecimal()]
+
+
+def attempt(folder: Path, number: int) -> Path:
+    """Return the folder of an attempt in a task's."""
+    return folder / f"attempt-{number}"
+
+
+def latest_attempt(folder: Path) -> int:
+    """Return the latest attempt of a task that has begun, 0 before the first."""
+    numbers = [path.name.removeprefix("attempt-") for path in folder.glob("attempt-*")]
+    return max((int(text) for text in numbers if text.isdecimal()), default=0)
+
+
+def output(folder: Path, number: int, rank: int, stream: str) -> Path:
+    """Return a rank's file of an attempt in a task's folder; `stream` is out, err or exit.json."""
+    return attempt(folder, number) / f"rank-{rank}.{stream}"
 
 
 def stage(run_dir: Path) -> Path:

@@ -322,5 +322,15 @@ def narrowed(record: Record, point: str) -> Record:
     task = next((task for task in record.tasks if task.point == point), None)
     if task is None:
         raise KeyError(point)
-    alone = replace(record, id=f"{record.id}/{point}", tasks=(replace(task, point=None),))
+    number = scheduled(record, task)
+    alone = replace(
+        record, id=f"{record.id}/{point}", scheduler_id=number, tasks=(replace(task, point=None),)
+    )
     return settled(alone)
+
+
+def scheduled(record: Record, task: TaskRecord) -> str | None:
+    """Return a task's id with the scheduler, which has a sweep as an array: '12_3' is point 3 of job 12."""
+    if record.scheduler_id is None or task.point is None:
+        return record.scheduler_id
+    return f"{record.scheduler_id}_{task.point}"

@@ -1,13 +1,12 @@
 """The end of a batch script: its exit status is that of the rank that failed first, and no secret stays.
 
-usage: python -m jobkit.slurm.epilogue RUN_DIR ATTEMPT STATUS_OF_SRUN
+usage: python -m jobkit.slurm.epilogue RUN_DIR ATTEMPT STATUS_OF_SRUN [POINT]
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import sys
 from dataclasses import asdict, dataclass
@@ -15,7 +14,8 @@ from pathlib import Path
 
 from jobkit.agent import verdict
 from jobkit.env.record import RankExit, now
-from jobkit.jobs import files, secret_file
+from jobkit.jobs import files, folder, secret_file
+from jobkit.slurm import naming
 
 SCHEMA = 1
 _FILE = "batch.exit.json"
@@ -76,9 +76,11 @@ def killed(log: str) -> tuple[int, str] | None:
     return (int(found[2]), found[1]) if found else None
 
 
-def _log(run_dir: Path) -> str:
+def _log(task_dir: Path) -> str:
     """Return the beginning of what this script has written, srun's complaints among it."""
-    path = run_dir / f"slurm-{os.environ.get('SLURM_JOB_ID', '')}.log"
+    path = naming.log(task_dir)
+    if path is None:
+        return ""
     try:
         with path.open(errors="replace") as file:
             return file.read(_LOG_CHARACTERS)
@@ -86,25 +88,40 @@ def _log(run_dir: Path) -> str:
         return ""
 
 
-def ending(run_dir: Path, attempt_dir: Path, srun: int) -> BatchExit:
+def ending(task_dir: Path, attempt_dir: Path, srun: int) -> BatchExit:
     """Return how the script ends, given srun's status."""
     first = verdict.first_failure(rank_exits(attempt_dir).values())
     if first is not None:
         return BatchExit(srun, first.status, now())
-    gone = killed(_log(run_dir)) if srun else None
+    gone = killed(_log(task_dir)) if srun else None
     return BatchExit(srun, srun, now()) if gone is None else BatchExit(srun, _SIGKILL, now(), *gone)
+
+
+def _erase_secrets(run_dir: Path, point: str | None) -> None:
+    """Leave no secret when this is the last script of the job to end.
+
+    Each writes its record before it looks at those of the others.
+    """
+    if point is None or all(_has_ended(task_dir) for task_dir in folder.points(run_dir)):
+        secret_file.erase(run_dir)
+
+
+def _has_ended(task_dir: Path) -> bool:
+    return (folder.attempt(task_dir, folder.latest_attempt(task_dir)) / _FILE).exists()
 
 
 def main(argv: list[str]) -> int:
     """Write the script's record and return its exit status."""
-    run_dir, attempt, srun = Path(argv[0]), argv[1], int(argv[2])
-    attempt_dir = run_dir / f"attempt-{attempt}"
-    ended = ending(run_dir, attempt_dir, srun)
+    run_dir, number, srun = Path(argv[0]), int(argv[1]), int(argv[2])
+    point = argv[3] if len(argv) > 3 else None
+    task_dir = folder.task_folder(run_dir, point)
+    attempt_dir = folder.attempt(task_dir, number)
+    ended = ending(task_dir, attempt_dir, srun)
     # A full disk must not change how the job ends.
     with contextlib.suppress(OSError):
         files.replace(attempt_dir / _FILE, (json.dumps({"schema": SCHEMA, **asdict(ended)}) + "\n").encode())
     with contextlib.suppress(OSError, ValueError):
-        secret_file.erase(run_dir)
+        _erase_secrets(run_dir, point)
     return ended.status
 
 

@@ -53,7 +53,7 @@ def every(environ: Mapping[str, str]) -> dict[str, Seen]:
 
 
 def _asked(environ: Mapping[str, str]) -> dict[str, Seen]:
-    words = ("squeue", "--me", "--states=all", "--noheader", f"--format={_FORMAT}")
+    words = ("squeue", "--me", "--states=all", "--array", "--noheader", f"--format={_FORMAT}")
     answer = client.call(words, client.own_environ(environ))
     if answer.status:
         raise client.UnansweredError(f"squeue: {answer.words}")

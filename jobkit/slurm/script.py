@@ -10,10 +10,9 @@ from typing import Any
 from submitit.slurm.slurm import SlurmExecutor
 
 from jobkit.plan import Plan
+from jobkit.slurm.naming import COMMENT, LOG, LOG_OF_POINT
 
-# What names the job in Slurm's own tables, so that it is found again when its number was lost.
-COMMENT = "jobkit:"
-LOG = "slurm-%j.log"
+_POINT = '"$SLURM_ARRAY_TASK_ID"'
 _EPILOGUE = "jobkit.slurm.epilogue"
 _END_OF_OPTIONS = "\n\n# setup\n"
 
@@ -66,7 +65,7 @@ def _option(line: str) -> str:
 
 
 def render(plan: Plan, job_id: str, run_dir: str, workdir: str, after: Sequence[str] = ()) -> str:
-    """Return the script of a plan with one task.
+    """Return the script of a plan; a sweep is one job array, whose indices are its points.
 
     Args:
         plan: What is to be done.
@@ -92,7 +91,7 @@ def render(plan: Plan, job_id: str, run_dir: str, workdir: str, after: Sequence[
         qos=plan.slurm.qos,
         constraint=plan.slurm.constraint,
         stderr_to_stdout=True,
-        setup=_setup(run_dir),
+        setup=_setup(plan, run_dir),
         teardown=_teardown(plan, run_dir),
         use_srun=False,  # the line that submitit writes cannot name the folder of an attempt
         additional_parameters=_more(plan, run_dir, after),
@@ -108,9 +107,11 @@ def minutes(seconds: float) -> int:
 def _more(plan: Plan, run_dir: str, after: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "chdir": run_dir,
-        "output": f"{pattern(run_dir)}/{LOG}",
+        "output": f"{pattern(run_dir)}/{LOG_OF_POINT if plan.is_sweep else LOG}",
         "no-requeue": True,  # no retries: a second run would not be the one that was asked for
     }
+    if plan.is_sweep:
+        found["array"] = f"0-{len(plan.tasks) - 1}%{plan.parallel}"
     if plan.memory_bytes is not None:
         found["mem"] = f"{math.ceil(plan.memory_bytes / 2**20)}M"
     if after:
@@ -126,29 +127,45 @@ def pattern(path: str) -> str:
     return path.replace("%", "%%")
 
 
-def _setup(run_dir: str) -> list[str]:
+def _setup(plan: Plan, run_dir: str) -> list[str]:
     return [
         "export JOBKIT_ATTEMPT=$((${SLURM_RESTART_COUNT:-0} + 1))",
-        f"mkdir -m 700 -p {shlex.quote(run_dir)}/attempt-$JOBKIT_ATTEMPT",
+        f"mkdir -m 700 -p {_attempt(plan, run_dir)}",
     ]
+
+
+def _attempt(plan: Plan, run_dir: str) -> str:
+    """Return the folder of an attempt, as bash reads it."""
+    return f"{shlex.quote(run_dir)}{f'/{_POINT}' if plan.is_sweep else ''}/attempt-$JOBKIT_ATTEMPT"
 
 
 def _teardown(plan: Plan, run_dir: str) -> list[str]:
     """Return the end: srun says 143 of a job in which a rank failed and the others were ended."""
-    return [f'exec {shlex.quote(plan.python)} -m {_EPILOGUE} {shlex.quote(run_dir)} "$JOBKIT_ATTEMPT" "$?"']
+    point = [_POINT] if plan.is_sweep else []
+    start = shlex.join((plan.python, "-m", _EPILOGUE, run_dir))
+    return [" ".join(("exec", start, '"$JOBKIT_ATTEMPT" "$?"', *point))]
 
 
 def _command(plan: Plan, run_dir: str, workdir: str) -> str:
-    """Return the line that starts the ranks, with the shim before their program."""
-    attempt = f"{shlex.quote(pattern(run_dir))}/attempt-$JOBKIT_ATTEMPT"
-    shim = (plan.python, "-m", "jobkit.env", "--run-dir", run_dir, "--backend", ",".join(plan.backend))
+    """Return the lines that start the ranks, with the shim before their program."""
+    attempt = _attempt(plan, pattern(run_dir))
+    shim = shlex.join((plan.python, "-m", "jobkit.env", "--run-dir", run_dir))
+    options = shlex.join(("--backend", ",".join(plan.backend), "--chdir", workdir, "--"))
     lines = [
         shlex.join(("srun", *_srun(plan))),
         f"--output={attempt}/rank-%t.out --error={attempt}/rank-%t.err",
-        shlex.join((*shim, "--chdir", workdir, "--")),
-        shlex.join(plan.tasks[0].command),
+        f"{shim} --point {_POINT} {options}" if plan.is_sweep else f"{shim} {options}",
+        '"$@"' if plan.is_sweep else shlex.join(plan.tasks[0].command),
     ]
-    return " \\\n  ".join(lines)
+    return "\n".join((*_chosen(plan), " \\\n  ".join(lines)))
+
+
+def _chosen(plan: Plan) -> list[str]:
+    """Return the lines that make the command of the array's task the arguments of the script."""
+    if not plan.is_sweep:
+        return []
+    cases = [f"{task.point}) set -- {shlex.join(task.command)} ;;" for task in plan.tasks]
+    return [f"case {_POINT} in", *cases, "esac"]
 
 
 def _srun(plan: Plan) -> list[str]:

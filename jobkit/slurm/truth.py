@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobkit.agent import verdict
@@ -12,10 +12,10 @@ from jobkit.env.record import RankExit
 from jobkit.errors import Exit, SubmitError
 from jobkit.jobs import clock, exits, folder, record, secret_file
 from jobkit.jobs.record import JobExit, Record, TaskRecord
-from jobkit.slurm import queue
+from jobkit.slurm import naming, queue
 from jobkit.slurm.epilogue import BatchExit, batch_exit, rank_exits
+from jobkit.slurm.naming import COMMENT
 from jobkit.slurm.queue import Seen
-from jobkit.slurm.script import COMMENT, LOG
 
 _WAITING = {"PENDING": record.QUEUED, "CONFIGURING": record.STARTING}
 _WAITING |= dict.fromkeys(("REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"), record.REQUEUED)
@@ -38,10 +38,36 @@ _ENDED = {
 _GONE = "Slurm here does not know it (SLURM_CONF names the cluster), and its ranks left no records"
 
 
+@dataclass(frozen=True)
+class _Left:
+    """What a task has left in its folder by now.
+
+    Attributes:
+        task: Its record, with the ends of its ranks.
+        folder: Where its attempts are.
+        first: The rank that failed first, None without one.
+        batch: How its script ended, None before that.
+    """
+
+    task: TaskRecord
+    folder: Path
+    first: RankExit | None
+    batch: BatchExit | None
+
+    @property
+    def decides(self) -> bool:
+        """Whether that says how it ended.
+
+        Where no rank failed by itself, only Slurm knows why srun did not succeed: a node, a limit, a user.
+        """
+        by_itself = self.first is not None and self.first.victim_of is None
+        return self.batch is not None and (by_itself or self.batch.srun == 0)
+
+
 def look(run_dir: Path, known: Record) -> Record:
     """Return what is known about a job that had not ended when its record was written.
 
-    An end, and a number that was lost, are written down.
+    The ends of its tasks, and a number that was lost, are written down.
     """
     if known.scheduler_id is None and folder.is_held(run_dir):
         return known
@@ -51,50 +77,103 @@ def look(run_dir: Path, known: Record) -> Record:
     try:
         now = _seen(run_dir, known, os.environ)
     except SubmitError as error:
+        known = _unasked(run_dir, known)
         return replace(known, reason=f"as last known, since Slurm cannot be asked: {error}")
-    # Another cluster's Slurm may have been asked: what it does not know is not written down as lost.
-    is_certain = now.state in record.ENDED and not (now.exit and now.exit.kind == exits.LOST.kind)
-    if is_certain or now.scheduler_id != known.scheduler_id:
+    if now.scheduler_id != known.scheduler_id or any(_newly_ended(known, now)):
         _keep(run_dir, now)
     return now
 
 
+def _newly_ended(known: Record, now: Record) -> Iterator[bool]:
+    return (
+        old.state not in record.ENDED and _is_certain(new)
+        for old, new in zip(known.tasks, now.tasks, strict=True)
+    )
+
+
+def _is_certain(task: TaskRecord) -> bool:
+    """Tell whether a task's end may be written down: another cluster's Slurm may have been asked."""
+    return task.state in record.ENDED and not (task.exit and task.exit.kind == exits.LOST.kind)
+
+
 def _keep(run_dir: Path, now: Record) -> None:
     """Write down what was found out, unless another process is at it."""
-    ended = now.state in record.ENDED
     try:
         lock = folder.hold(run_dir)
     except OSError:
         return
     try:
-        if record.read(run_dir).state not in record.ENDED:
-            record.write(run_dir, now, last=ended)
+        before = record.read(run_dir)
+        pairs = zip(before.tasks, now.tasks, strict=True)
+        kept = record.settled(replace(now, tasks=tuple(_kept(old, new) for old, new in pairs)))
+        ended = kept.state in record.ENDED
+        if before.state not in record.ENDED:
+            record.write(run_dir, kept, last=ended)
         if ended:
             secret_file.erase(run_dir)
     finally:
         os.close(lock)
 
 
+def _kept(old: TaskRecord, new: TaskRecord) -> TaskRecord:
+    uncertain = new.state in record.ENDED and not _is_certain(new)
+    return old if old.state in record.ENDED or uncertain else new
+
+
 def _seen(run_dir: Path, known: Record, environ: Mapping[str, str]) -> Record:
-    task, attempt = known.tasks[0], _attempt(run_dir)
-    attempt_dir = run_dir / f"attempt-{attempt}"
-    found, batch = rank_exits(attempt_dir), batch_exit(attempt_dir)
-    task = _with_ranks(task, attempt, found)
-    first = verdict.first_failure(found.values())
-    # Where no rank failed by itself, only Slurm knows why srun did not succeed: a node, a limit, a user.
-    by_itself = first is not None and first.victim_of is None
-    if known.scheduler_id is not None and batch is not None and (by_itself or batch.srun == 0):
-        return _settled(known, _decided(task, first, batch, None))
-    own = known.scheduler_id or number(known, run_dir, environ)
-    if own is None:
+    left = [_left(run_dir, task) for task in known.tasks]
+    if known.scheduler_id is None:
+        known = replace(known, scheduler_id=number(known, run_dir, environ))
+    if known.scheduler_id is None:
         why = f"its submission (process {known.origin.submitter.pid}) was killed before Slurm had it"
-        return _settled(known, replace(task, state=record.LOST, reason=why, exit=exits.LOST))
-    known = replace(known, scheduler_id=own)
-    seen = _ours(queue.every(environ).get(own), known)
+        tasks = [replace(one.task, state=record.LOST, reason=why, exit=exits.LOST) for one in left]
+    elif all(one.task.state in record.ENDED or one.decides for one in left):
+        tasks = [_as_left(one) for one in left]
+    else:
+        rows = queue.every(environ)
+        tasks = [_looked_up(one, known, rows, run_dir, environ) for one in left]
+    return record.settled(replace(known, tasks=tuple(map(_open_or_ended, tasks))))
+
+
+def _unasked(run_dir: Path, known: Record) -> Record:
+    """Return what the folders of the tasks say by themselves."""
+    left = [_left(run_dir, task) for task in known.tasks]
+    pairs = zip(known.tasks, left, strict=True)
+    return record.settled(
+        replace(known, tasks=tuple(_as_left(one) if one.decides else task for task, one in pairs))
+    )
+
+
+def _left(run_dir: Path, task: TaskRecord) -> _Left:
+    task_dir = folder.task_folder(run_dir, task.point)
+    if task.state in record.ENDED:
+        return _Left(task, task_dir, None, None)
+    attempt = folder.latest_attempt(task_dir)
+    if attempt == 0:
+        return _Left(task, task_dir, None, None)
+    attempt_dir = folder.attempt(task_dir, attempt)
+    found = rank_exits(attempt_dir)
+    first = verdict.first_failure(found.values())
+    return _Left(_with_ranks(task, attempt, found), task_dir, first, batch_exit(attempt_dir))
+
+
+def _as_left(left: _Left) -> TaskRecord:
+    return left.task if left.task.state in record.ENDED else _decided(left, None)
+
+
+def _looked_up(
+    left: _Left, known: Record, rows: Mapping[str, Seen], run_dir: Path, environ: Mapping[str, str]
+) -> TaskRecord:
+    """Return a task as it is, given what Slurm says of every job; where it may know more, it is asked."""
+    if left.task.state in record.ENDED or left.decides:
+        return _as_left(left)
+    own = record.scheduled(known, left.task)
+    assert own is not None, "a job without a number is not looked up"
+    seen = _ours(rows.get(own), known)
     if seen is None or seen.state in (*_ENDED, "COMPLETED", "FAILED"):
         seen = _ours(queue.one(own, environ), known) or seen
-    cancelled = (run_dir / folder.CANCEL).exists()
-    return _settled(known, _described(task, seen, first, batch, own, run_dir, cancelled))
+    cancelled = any((path / folder.CANCEL).exists() for path in {run_dir, left.folder})
+    return _described(left, seen, own, cancelled)
 
 
 def _ours(seen: Seen | None, known: Record) -> Seen | None:
@@ -111,45 +190,33 @@ def number(known: Record, run_dir: Path, environ: Mapping[str, str]) -> str | No
     Raises:
         SubmitError: Slurm does not answer.
     """
-    before, _, after = LOG.partition("%j")
-    logs = sorted(path.name for path in run_dir.glob(f"{before}*{after}"))
-    if logs:
-        return logs[0].removeprefix(before).removesuffix(after)
+    logs = (naming.log(folder.task_folder(run_dir, task.point)) for task in known.tasks)
+    log = next((path for path in logs if path is not None), None)
+    if log is not None:
+        return naming.number_in(log)
     comment = COMMENT + known.id
-    return next((seen.number for seen in queue.every(environ).values() if seen.comment == comment), None)
+    rows = queue.every(environ).values()
+    return next((seen.number.partition("_")[0] for seen in rows if seen.comment == comment), None)
 
 
-def _attempt(run_dir: Path) -> int:
-    """Return the latest attempt that has begun, 0 before the first."""
-    numbers = [path.name.removeprefix("attempt-") for path in run_dir.glob("attempt-*")]
-    return max((int(text) for text in numbers if text.isdecimal()), default=0)
-
-
-def _described(
-    task: TaskRecord,
-    seen: Seen | None,
-    first: RankExit | None,
-    batch: BatchExit | None,
-    own: str,
-    run_dir: Path,
-    cancelled: bool,
-) -> TaskRecord:
+def _described(left: _Left, seen: Seen | None, own: str, cancelled: bool) -> TaskRecord:
     """Return the task as Slurm sees it."""
+    task = left.task
     if seen is None:
-        if first is not None or (batch is not None) or _all_ended_well(task):
-            return _decided(task, first, batch, None)
+        if left.first is not None or left.batch is not None or _all_ended_well(task):
+            return _decided(left, None)
         return replace(task, state=record.LOST, reason=f"job {own}: {_GONE}", exit=exits.LOST)
     if seen.state in _WAITING:
         return replace(task, state=_WAITING[seen.state], reason=_why_it_waits(seen))
     if seen.state in _RUNNING:
         reason = None if seen.state in ("RUNNING", "COMPLETING") else seen.state.lower()
         return replace(task, state=record.RUNNING, reason=reason, started=seen.start)
-    task = replace(task, started=task.started or seen.start)
+    left = replace(left, task=replace(task, started=task.started or seen.start))
     if seen.state in _ENDED:
-        return _ended_by_slurm(task, seen, first, cancelled)
-    task = _decided(task, first, batch, seen)
-    log = run_dir / LOG.replace("%j", own)
+        return _ended_by_slurm(left, seen, cancelled)
+    task = _decided(left, seen)
     if task.state == record.FAILED and task.exit is not None and task.exit.rank is None:
+        log = naming.log(left.folder) or left.folder
         return replace(task, reason=f"no rank left a record of a failure; see {log}")
     return task
 
@@ -160,7 +227,8 @@ def _why_it_waits(seen: Seen) -> str:
     return (seen.reason or seen.state) + expected
 
 
-def _ended_by_slurm(task: TaskRecord, seen: Seen, first: RankExit | None, cancelled: bool) -> TaskRecord:
+def _ended_by_slurm(left: _Left, seen: Seen, cancelled: bool) -> TaskRecord:
+    task, first = left.task, left.first
     state, exit_, reason = _ENDED[seen.state]
     if seen.state == "CANCELLED" and cancelled:
         reason = "cancelled by its user"
@@ -173,10 +241,9 @@ def _ended_by_slurm(task: TaskRecord, seen: Seen, first: RankExit | None, cancel
     return replace(task, state=state, exit=exit_, reason=reason, ended=ended, failed=ended)
 
 
-def _decided(
-    task: TaskRecord, first: RankExit | None, batch: BatchExit | None, seen: Seen | None
-) -> TaskRecord:
+def _decided(left: _Left, seen: Seen | None) -> TaskRecord:
     """Return the task with the end that its ranks' records give it, or its script's status without them."""
+    task, first, batch = left.task, left.first, left.batch
     ended = clock.normal(batch.ended) if batch else task.ended or clock.rfc3339(clock.now())
     task = replace(task, ended=ended, reason=None)
     if first is not None:
@@ -209,7 +276,6 @@ def _with_ranks(task: TaskRecord, attempt: int, found: Mapping[int, RankExit]) -
     return replace(task, attempt=attempt, ranks=ranks, started=started, ended=ended)
 
 
-def _settled(known: Record, task: TaskRecord) -> Record:
-    if task.state not in record.ENDED:
-        task = replace(task, exit=None, ended=None)
-    return record.settled(replace(known, tasks=(task,)))
+def _open_or_ended(task: TaskRecord) -> TaskRecord:
+    """Return the task without an end, unless it has ended."""
+    return task if task.state in record.ENDED else replace(task, exit=None, ended=None)

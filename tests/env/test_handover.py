@@ -28,6 +28,18 @@ def test_what_was_written_comes_over_what_is_inherited(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_point_has_its_own_variables_name_and_folder(tmp_path: Path) -> None:
+    run_dir = written(tmp_path, "environ.json", {"A": "1", "JOBKIT_JOB": "a"})
+    for point in ("0", "1"):
+        (tmp_path / point).mkdir()
+    written(tmp_path / "1", "environ.json", {"A": "2"})
+    got = [handover.taken({}, run_dir, point) for point in ("0", "1")]
+    assert [(one["A"], one["JOBKIT_JOB"], one["JOBKIT_RUN_DIR"]) for one in got] == [
+        ("1", "a/0", f"{run_dir}/0"),
+        ("2", "a/1", f"{run_dir}/1"),
+    ]
+
+
 def test_a_folder_that_comes_first_already_is_not_added(tmp_path: Path) -> None:
     run_dir = written(tmp_path, "environ.json", {"PATH": f"{HERE}:/bin"})
     assert handover.taken({"PATH": "/usr/bin"}, run_dir)["PATH"] == f"{HERE}:/bin"

@@ -53,13 +53,26 @@ def test_values_are_in_a_private_file_and_not_in_the_script() -> None:
     assert (sent.environ["C"], sent.files[-1].text) == (None, None)
 
 
+def test_points_have_what_is_their_own_in_a_file_of_their_own() -> None:
+    sent = prepared("sweep: {lr: [0.1, 0.01]}\nenv: {LR: '${{ sweep.lr }}', B: b}\n")
+    assert json.loads(file_of(sent, "environ.json"))["B"] == "b"
+    assert json.loads(file_of(sent, "1/environ.json")) == {"LR": "0.01"}
+    assert (sent.environ["LR"], sent.environ["B"]) == (None, "b")
+
+
+def test_points_without_variables_of_their_own_have_no_such_file() -> None:
+    sent = prepared("sweep: {lr: [0.1, 0.01]}\n")
+    assert [file.path for file in sent.files] == ["spec.yaml", "plan.json", "job.sbatch", "environ.json"]
+
+
 def test_the_shims_settings_are_handed_over() -> None:
-    text = "network: {subnet: 10.0.0.0/8, ports: 20000-20999}\ngpus_per_rank: 1\n"
+    text = "network: {subnet: 10.0.0.0/8, ports: 20000-20999}\ngpus_per_rank: 1\nshare_gpus: true\n"
     handed = json.loads(file_of(prepared(text), "environ.json"))
     assert handed == {
         "JOBKIT_JOB": "a",
         "JOBKIT_CONNECTIONS_PER_IP": "1",
         "JOBKIT_GPUS_PER_RANK": "1",
+        "JOBKIT_SHARE_GPUS": "1",
         "JOBKIT_PORTS": "20000-20999",
         "JOBKIT_SUBNET": "10.0.0.0/8",
     }
@@ -68,10 +81,8 @@ def test_the_shims_settings_are_handed_over() -> None:
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ("sweep: {a: [1, 2]}\n", "sweep"),
         ("retries: {failed: 1}\n", "retries"),
         ("setup: ['true']\n", "setup"),
-        ("share_gpus: true\n", "share_gpus"),
         ("slurm: {login: host}\n", "slurm.login"),
     ],
 )
@@ -101,7 +112,7 @@ def test_what_would_break_the_script_is_refused(text: str, words: str) -> None:
 
 def test_every_reason_comes_at_once() -> None:
     with pytest.raises(SubmitError) as caught:
-        prepared("setup: ['true']\nshare_gpus: true\n")
+        prepared("setup: ['true']\nretries: {failed: 1}\n")
     assert len(str(caught.value).splitlines()) == 2
 
 

@@ -85,3 +85,10 @@ def test_a_point_of_a_sweep_has_a_folder_of_its_own() -> None:
     run_dir = Path("/j/a")
     assert folder.task_folder(run_dir, None) == run_dir
     assert folder.output(folder.task_folder(run_dir, "3"), 2, 1, "err") == run_dir / "3/attempt-2/rank-1.err"
+
+
+def test_points_and_attempts_are_found_by_their_folders(tmp_path: Path) -> None:
+    for name in ("0/attempt-2", "0/attempt-10", "0/attempt-x", "1", "submission"):
+        (tmp_path / name).mkdir(parents=True)
+    assert {path.name for path in folder.points(tmp_path)} == {"0", "1"}
+    assert [folder.latest_attempt(tmp_path / point) for point in ("0", "1")] == [10, 0]

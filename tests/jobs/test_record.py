@@ -154,5 +154,8 @@ def test_one_point_can_be_shown_as_a_job(make_record: Make) -> None:
     known = sweep(make_record, point("0", "succeeded", exit=JobExit(0), ended=T1), point("1", "running"))
     alone = record.status_json(record.narrowed(known, "0"))
     assert (alone["id"], alone["state"], alone["tasks"]) == (f"{known.id}/0", "succeeded", [])
+    assert alone["scheduler_id"] is None
+    in_array = record.narrowed(replace(known, scheduler_id="12"), "0")
+    assert in_array.scheduler_id == "12_0"
     with pytest.raises(KeyError):
         record.narrowed(known, "2")

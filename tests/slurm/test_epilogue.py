@@ -41,9 +41,8 @@ def test_the_status_is_that_of_the_rank_that_failed_first(
 
 
 def test_a_rank_that_was_killed_with_its_shim_is_found_in_what_srun_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "12")
     attempt = tmp_path / "attempt-1"
     attempt.mkdir()
     write_exit(attempt, ended(0, 143, 1, by_jobkit=True))
@@ -59,6 +58,16 @@ def test_secrets_are_erased(tmp_path: Path) -> None:
     (tmp_path / "attempt-1").mkdir()
     (tmp_path / "secrets").write_bytes(secret_file.dumps({"TOKEN": "s3cret"}))
     epilogue.main([str(tmp_path), "1", "0"])
+    assert json.loads((tmp_path / "secrets").read_text()) == {"TOKEN": None}
+
+
+def test_the_last_script_of_a_sweep_erases_the_secrets(tmp_path: Path) -> None:
+    (tmp_path / "secrets").write_bytes(secret_file.dumps({"TOKEN": "s3cret"}))
+    for point in ("0", "1"):
+        (tmp_path / point / "attempt-1").mkdir(parents=True)
+    assert epilogue.main([str(tmp_path), "1", "0", "1"]) == 0
+    assert json.loads((tmp_path / "secrets").read_text()) == {"TOKEN": "s3cret"}
+    assert epilogue.main([str(tmp_path), "1", "3", "0"]) == 3
     assert json.loads((tmp_path / "secrets").read_text()) == {"TOKEN": None}
 
 

@@ -65,6 +65,20 @@ def test_lines_of_the_program_are_left_as_they_are() -> None:
     assert "\n#SBATCH --signal=x" in rendered('shell: true\nrun: "echo\\n#SBATCH --signal=x"\n')
 
 
+def test_a_sweep_is_an_array_whose_tasks_choose_their_commands(tmp_path: Path) -> None:
+    text = "sweep: {a: [1, \"it's\"]}\nparallel: 2\nrun: [echo, '${{ sweep.a }}']\n"
+    assert options(text)["array"] == "0-1%2"
+    assert options(text)["output"].endswith("/%a/slurm-%A_%a.log'")
+    lines = rendered(text).splitlines()
+    chosen = "\n".join(lines[lines.index('case "$SLURM_ARRAY_TASK_ID" in') : lines.index("esac") + 1])
+    for point, word in (("0", "1"), ("1", "it's")):
+        script = f'SLURM_ARRAY_TASK_ID={point}\n{chosen}\nprintf "%s|" "$@"'
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+        assert done.stdout == f"echo|{word}|"
+    (tmp_path / "a").write_text(rendered(text))
+    subprocess.run(["bash", "-n", tmp_path / "a"], check=True)
+
+
 def test_srun_is_told_everything_itself() -> None:
     command = rendered(
         "nodes: 2\nranks_per_node: 2\ncpus_per_rank: 3\nslurm: {srun: {mpi: pmix, overlap: ''}}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,8 @@ def left(run_dir: Path, *exits: tuple[int, bool], srun: int | None = None) -> No
     for rank, (status, by_jobkit) in enumerate(exits):
         write_exit(attempt, RankExit(rank, "h", status, None, by_jobkit, None, "exit", AT, AT, rank))
     if srun is not None:
-        epilogue.main([str(run_dir), "1", str(srun)])
+        point = [run_dir.name] if run_dir.name.isdecimal() else []
+        epilogue.main([str(run_dir.parent if point else run_dir), "1", str(srun), *point])
 
 
 def told(run_dir: Path) -> tuple[str, int | None, str | None]:
@@ -124,6 +126,7 @@ def test_success_needs_no_answer_of_slurms(run_dir: Path, monkeypatch: pytest.Mo
 
 def test_a_failure_without_records_has_the_scripts_status(run_dir: Path, slurm: dict[str, Seen]) -> None:
     slurm["7"] = says("FAILED", status=2)
+    (run_dir / "slurm-7.log").touch()
     state, status, reason = told(run_dir)
     assert (state, status) == ("failed", 2)
     assert str(run_dir / "slurm-7.log") in (reason or "")
@@ -175,8 +178,6 @@ def test_who_cancelled_is_told(run_dir: Path, slurm: dict[str, Seen]) -> None:
 @pytest.fixture
 def unnumbered(run_dir: Path) -> Path:
     """A job whose submitter was killed before it wrote the number."""
-    from dataclasses import replace
-
     known = record.read(run_dir)
     tasks = tuple(replace(task, state="submitting") for task in known.tasks)
     record.write(run_dir, replace(known, state="submitting", scheduler_id=None, tasks=tasks))
@@ -218,3 +219,64 @@ def test_secrets_go_with_the_end(run_dir: Path, slurm: dict[str, Seen]) -> None:
     slurm["7"] = says("CANCELLED")
     truth.look(run_dir)
     assert "s3cret" not in (run_dir / "secrets").read_text()
+
+
+@pytest.fixture
+def sweep(run_dir: Path) -> Path:
+    """A sweep of two points, of a rank each, that Slurm has under number 7."""
+    known = record.read(run_dir)
+    points = tuple(TaskRecord(point, {"a": point}, ranks=(RankRecord(0),)) for point in ("0", "1"))
+    record.write(run_dir, replace(known, tasks=points))
+    for point in ("0", "1"):
+        (run_dir / point).mkdir()
+    return run_dir
+
+
+def row(number: str, state: str) -> Seen:
+    return replace(says(state), number=number)
+
+
+def test_each_point_has_its_own_row_and_its_own_records(sweep: Path, slurm: dict[str, Seen]) -> None:
+    slurm |= {"7_0": row("7_0", "RUNNING"), "7_1": row("7_1", "PENDING")}
+    known = truth.look(sweep)
+    assert (known.state, [task.state for task in known.tasks]) == ("running", ["running", "queued"])
+    left(sweep / "0", (4, False), srun=4)
+    known = truth.look(sweep)
+    assert (known.state, [task.state for task in known.tasks]) == ("running", ["failed", "queued"])
+    assert record.read(sweep).tasks[0].exit == record.JobExit(4, 0, "h", None, "exit 4")
+    slurm["7_1"] = row("7_1", "CANCELLED")
+    assert told(sweep) == ("failed", 4, "point 0")
+    assert record.read(sweep).state == "failed"
+
+
+def test_points_that_have_ended_are_told_without_slurm(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "every", _unanswered)
+    left(sweep / "0", (0, False), srun=0)
+    known = truth.look(sweep)
+    assert [task.state for task in known.tasks] == ["succeeded", "queued"]
+    assert "Slurm cannot be asked" in (known.reason or "")
+    left(sweep / "1", (0, False), srun=0)
+    assert told(sweep) == ("succeeded", 0, None)
+
+
+def test_a_point_that_nobody_knows_is_not_written_down_as_lost(sweep: Path, slurm: dict[str, Seen]) -> None:
+    left(sweep / "0", (0, False), srun=0)
+    assert [task.state for task in truth.look(sweep).tasks] == ["succeeded", "lost"]
+    assert [task.state for task in record.read(sweep).tasks] == ["succeeded", "queued"]
+
+
+def test_a_request_for_a_point_is_its_users(sweep: Path, slurm: dict[str, Seen]) -> None:
+    (sweep / "1" / "cancel").touch()
+    slurm |= {"7_0": row("7_0", "CANCELLED"), "7_1": row("7_1", "CANCELLED")}
+    reasons = [task.reason for task in truth.look(sweep).tasks]
+    assert reasons == ["cancelled in Slurm", "cancelled by its user"]
+
+
+def test_the_lost_number_of_a_sweep_is_found(sweep: Path, slurm: dict[str, Seen]) -> None:
+    record.write(sweep, replace(record.read(sweep), scheduler_id=None))
+    slurm |= {f"7_{i}": row(f"7_{i}", "PENDING") for i in range(2)}
+    assert truth.look(sweep).scheduler_id == "7"
+    slurm.clear()
+    record.write(sweep, replace(record.read(sweep), scheduler_id=None))
+    (sweep / "1" / "slurm-9_1.log").touch()
+    assert truth.look(sweep).scheduler_id == "9"
