@@ -60,7 +60,7 @@ def _print(found: Found, known: Record) -> None:
         tables.print_table(_POINTS, [_point(task) for task in known.tasks])
     else:
         tables.print_table(_RANKS, [_rank(rank) for rank in known.tasks[0].ranks])
-        _print_last_lines(found, known)
+        _print_last_words(found, known)
 
 
 def _exit(exit_: JobExit) -> str:
@@ -68,13 +68,13 @@ def _exit(exit_: JobExit) -> str:
     return str(exit_.status) if plain else f"{exit_.status} ({exit_.kind})"
 
 
-def _print_last_lines(found: Found, known: Record) -> None:
-    from jobkit.jobs import junit
+def _print_last_words(found: Found, known: Record) -> None:
+    from jobkit.jobs.last_words import last_words
 
-    lines = junit.failed_lines(found.base, known.tasks[0])
-    if known.exit and lines:
-        print(f"\nlast lines of standard error of rank {known.exit.rank}:")
-        for line in lines:
+    words = last_words(found.base, known.tasks[0])
+    if words is not None:
+        print(f"\nlast lines of {words.of}:")
+        for line in words.lines:
             print(f"  {line}")
 
 

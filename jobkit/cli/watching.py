@@ -11,6 +11,7 @@ from jobkit.cli.events import emit
 from jobkit.errors import Exit, SpecError, SubmitError, complaint
 from jobkit.jobs import cancel, exits, folder, follow, interrupts, junit, record, watch
 from jobkit.jobs.find import Found
+from jobkit.jobs.last_words import last_words
 from jobkit.jobs.record import ENDED, LOST, SUCCEEDED, Record, TaskRecord
 
 
@@ -56,10 +57,10 @@ def report_failures(found: Found, known: Record) -> None:
 def _report_failure(found: Found, known: Record, task: TaskRecord) -> None:
     point = "" if task.point is None else f"/{task.point}"
     talk.error(f"{known.id}{point} {task.state}: {exits.explained(task)}")
-    lines = junit.failed_lines(found.base, task)
-    if lines and task.exit:
-        talk.say(f"last lines of standard error of rank {task.exit.rank}:")
-        for line in lines:
+    words = last_words(found.base, task)
+    if words is not None:
+        talk.say(f"last lines of {words.of}:")
+        for line in words.lines:
             talk.say(f"  {line}")
     task_dir = folder.task_folder(found.base, task.point)
     talk.say(f"logs: {task_dir / f'attempt-{task.attempt}' if task.attempt else task_dir}")

@@ -200,6 +200,8 @@ def _send(submission: Submission, run_dir: Path, given: Mapping[str, str], lock:
         answer = client.call(submission.command, given, inherited=(lock,))
         number = script.job_number(answer.out) if answer.status == 0 else None
         wrong = f"sbatch: {answer.words}"
+        if answer.status == 0:
+            wrong = complaint("sbatch", "no number of a job in its answer", got=answer.words)
     except client.UnansweredError as error:
         number, wrong = None, str(error)
     known = record.read(run_dir)

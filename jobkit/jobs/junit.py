@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from jobkit.jobs import clock, exits, folder, follow
+from jobkit.jobs import clock, exits
+from jobkit.jobs.last_words import last_words
 from jobkit.jobs.record import CANCELLED, LOST, SUCCEEDED, Record, TaskRecord
 
 # What XML 1.0 cannot hold, not even escaped.
@@ -17,7 +18,7 @@ def report(jobs: list[tuple[Path, Record]]) -> bytes:
     """Return a report with one suite a job and one case a task.
 
     A program that failed is a failure, a job that was cancelled or lost an error. The text holds the last
-    lines of standard error of the rank that failed first.
+    lines of standard error of the rank that failed first, or of the script that started none.
 
     Args:
         jobs: Folder and record of each job or point.
@@ -64,15 +65,8 @@ def _case(suite: ElementTree.Element, run_dir: Path, known: Record, task: TaskRe
     if task.state != SUCCEEDED:
         tag = "error" if task.state in (CANCELLED, LOST) else "failure"
         element = ElementTree.SubElement(case, tag, type=task.state, message=_clean(exits.explained(task)))
-        element.text = _clean("\n".join(failed_lines(run_dir, task)))
-
-
-def failed_lines(run_dir: Path, task: TaskRecord) -> list[str]:
-    """Return the last lines of standard error of the rank that failed first."""
-    if task.exit is None or task.exit.rank is None:
-        return []
-    task_dir = folder.task_folder(run_dir, task.point)
-    return follow.last_lines(folder.output(task_dir, task.attempt, task.exit.rank, follow.ERR))
+        words = last_words(run_dir, task)
+        element.text = _clean("\n".join(words.lines if words else ()))
 
 
 def _seconds(start: str | None, end: str | None) -> str:

@@ -11,6 +11,7 @@ from jobkit.errors import SubmitError, complaint
 
 # A controller that is restarting answers within its own time-outs, ten seconds and a few attempts.
 TIMEOUT_S = 60.0
+_WORDS = 1000  # characters of what a command says that are passed on
 # Each command has variables of its own that stand for options: a filter in them would hide jobs.
 _OPTIONS = ("SQUEUE_", "SCONTROL_", "SCANCEL_", "SACCT_")
 
@@ -29,9 +30,11 @@ class Answer:
 
     @property
     def words(self) -> str:
-        """What it complained of, in one line."""
+        """What it complained of, in one line that a terminal can take."""
         lines = [line.strip() for line in (self.err.strip() or self.out.strip()).splitlines()]
-        return "; ".join(filter(None, lines)) or f"status {self.status}"
+        text = "; ".join(filter(None, lines)) or f"status {self.status}"
+        text = text if len(text) <= _WORDS else text[:_WORDS] + "…"
+        return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def call(

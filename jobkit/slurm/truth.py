@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobkit.agent import verdict
 from jobkit.env.record import RankExit
-from jobkit.errors import Exit, SubmitError
+from jobkit.errors import Exit, SubmitError, complaint
 from jobkit.jobs import clock, exits, folder, record, secret_file
 from jobkit.jobs.record import JobExit, Record, TaskRecord
 from jobkit.slurm import naming, queue
@@ -216,9 +216,17 @@ def _described(left: _Left, seen: Seen | None, own: str, cancelled: bool) -> Tas
         return _ended_by_slurm(left, seen, cancelled)
     task = _decided(left, seen)
     if task.state == record.FAILED and task.exit is not None and task.exit.rank is None:
-        log = naming.log(left.folder) or left.folder
+        log = naming.log(left.folder)
+        if log is None:
+            return replace(task, state=record.LOST, reason=_unshared(left.folder), exit=exits.NOT_STARTED)
         return replace(task, reason=f"no rank left a record of a failure; see {log}")
     return task
+
+
+def _unshared(task_dir: Path) -> str:
+    """Return why a script that has ended left no log: its node could not write there."""
+    expected = "a folder (run_dir, JOBKIT_HOME) on a file system that the nodes share, with room"
+    return complaint(str(task_dir), "no node has written anything there", expected=expected)
 
 
 def _why_it_waits(seen: Seen) -> str:

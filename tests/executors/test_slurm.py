@@ -192,6 +192,11 @@ def test_a_job_that_was_taken_without_an_answer_is_found(
     assert record.read(run_dir).scheduler_id == "13"
 
 
+def test_an_answer_that_is_none_is_told(tmp_path: Path, jobkit_home: Path, origin: Origin) -> None:
+    with pytest.raises(SubmitError, match="sbatch: no number of a job in its answer, got 'garbage'"):
+        sent_to(tmp_path, "echo garbage", origin)
+
+
 def test_a_job_that_was_not_taken_is_lost(tmp_path: Path, jobkit_home: Path, origin: Origin) -> None:
     with pytest.raises(SubmitError, match="job a: sbatch: no more jobs"):
         sent_to(tmp_path, "echo no more jobs >&2; exit 1", origin)

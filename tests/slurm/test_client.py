@@ -15,6 +15,14 @@ def test_a_command_that_says_nothing_has_its_status() -> None:
     assert client.call(("sh", "-c", "exit 3"), {"PATH": "/bin"}).words == "status 3"
 
 
+def test_garbage_is_passed_on_in_part_and_does_nothing_to_a_terminal() -> None:
+    words = client.call(
+        ("sh", "-c", "head -c 100000 /dev/zero | tr '\\0' '\\033'; exit 3"), {"PATH": "/bin"}
+    ).words
+    assert len(words) < 2000
+    assert words.isprintable()
+
+
 def test_a_command_that_hangs_is_given_up() -> None:
     with pytest.raises(client.UnansweredError, match="sleep did not answer within 0 s"):
         client.call(("sleep", "60"), {"PATH": "/bin"}, timeout_s=0.1)

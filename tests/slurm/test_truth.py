@@ -132,6 +132,13 @@ def test_a_failure_without_records_has_the_scripts_status(run_dir: Path, slurm: 
     assert str(run_dir / "slurm-7.log") in (reason or "")
 
 
+def test_a_run_folder_that_no_node_could_write_is_told(run_dir: Path, slurm: dict[str, Seen]) -> None:
+    slurm["7"] = says("FAILED", status=181)
+    state, status, reason = told(run_dir)
+    assert (state, status) == ("lost", 125)
+    assert f"{run_dir}: no node has written anything there" in (reason or "")
+
+
 def test_a_slurm_that_does_not_answer_changes_nothing(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "every", _unanswered)
     assert told(run_dir) == ("queued", None, "as last known, since Slurm cannot be asked: down")
