@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from jobkit.env.record import RankExit
 from jobkit.errors import Exit, SubmitError, complaint
 from jobkit.jobs import clock, exits, folder, record, secret_file
 from jobkit.jobs.record import JobExit, Record, TaskRecord
-from jobkit.slurm import naming, queue
+from jobkit.slurm import naming, queue, reasons
 from jobkit.slurm.epilogue import BatchExit, batch_exit, rank_exits
 from jobkit.slurm.naming import COMMENT
 from jobkit.slurm.queue import Seen
@@ -130,8 +131,9 @@ def _seen(run_dir: Path, known: Record, environ: Mapping[str, str]) -> Record:
     elif all(one.task.state in record.ENDED or one.decides for one in left):
         tasks = [_as_left(one) for one in left]
     else:
-        rows = queue.every(environ)
-        tasks = [_looked_up(one, known, rows, run_dir, environ) for one in left]
+        open_ = [one.task for one in left if one.task.state not in record.ENDED and not one.decides]
+        rows = queue.find([_scheduled(known, task) for task in open_], environ, since=_since(run_dir))
+        tasks = [_looked_up(one, known, rows, run_dir) for one in left]
     return record.settled(replace(known, tasks=tuple(map(_open_or_ended, tasks))))
 
 
@@ -161,19 +163,19 @@ def _as_left(left: _Left) -> TaskRecord:
     return left.task if left.task.state in record.ENDED else _decided(left, None)
 
 
-def _looked_up(
-    left: _Left, known: Record, rows: Mapping[str, Seen], run_dir: Path, environ: Mapping[str, str]
-) -> TaskRecord:
-    """Return a task as it is, given what Slurm says of every job; where it may know more, it is asked."""
+def _scheduled(known: Record, task: TaskRecord) -> str:
+    own = record.scheduled(known, task)
+    assert own is not None, "a job without a number is not looked up"
+    return own
+
+
+def _looked_up(left: _Left, known: Record, rows: Mapping[str, Seen], run_dir: Path) -> TaskRecord:
+    """Return a task as it is, given what Slurm says of the job's tasks."""
     if left.task.state in record.ENDED or left.decides:
         return _as_left(left)
-    own = record.scheduled(known, left.task)
-    assert own is not None, "a job without a number is not looked up"
-    seen = _ours(rows.get(own), known)
-    if seen is None or seen.state in (*_ENDED, "COMPLETED", "FAILED"):
-        seen = _ours(queue.one(own, environ), known) or seen
+    own = _scheduled(known, left.task)
     cancelled = any((path / folder.CANCEL).exists() for path in {run_dir, left.folder})
-    return _described(left, seen, own, cancelled)
+    return _described(left, _ours(rows.get(own), known), own, cancelled)
 
 
 def _ours(seen: Seen | None, known: Record) -> Seen | None:
@@ -195,8 +197,14 @@ def number(known: Record, run_dir: Path, environ: Mapping[str, str]) -> str | No
     if log is not None:
         return naming.number_in(log)
     comment = COMMENT + known.id
-    rows = queue.every(environ).values()
+    # What was asked before the submission ended does not tell whether it was taken.
+    rows = queue.every(environ, after=time.time()).values()
     return next((seen.number.partition("_")[0] for seen in rows if seen.comment == comment), None)
+
+
+def _since(run_dir: Path) -> float:
+    """Return when the job's record was written last: its number was known from then on at the latest."""
+    return (run_dir / record.RECORD).stat().st_mtime
 
 
 def _described(left: _Left, seen: Seen | None, own: str, cancelled: bool) -> TaskRecord:
@@ -230,9 +238,13 @@ def _unshared(task_dir: Path) -> str:
 
 
 def _why_it_waits(seen: Seen) -> str:
-    """Return why a job waits, and when it may start: 'Resources, expected to start 2026-11-22T10:00:00Z'."""
+    """Return why a job waits, and when it may start.
+
+    >>> _why_it_waits(queue.Seen("7", "PENDING", "2026-11-22T10:00:00.000000Z", "Resources", ""))
+    'waiting for free nodes or cores (Resources), expected to start 2026-11-22T10:00:00Z'
+    """
     expected = f", expected to start {seen.start[:19]}Z" if seen.start else ""
-    return (seen.reason or seen.state) + expected
+    return reasons.told(seen.reason or seen.state) + expected
 
 
 def _ended_by_slurm(left: _Left, seen: Seen, cancelled: bool) -> TaskRecord:
@@ -244,15 +256,15 @@ def _ended_by_slurm(left: _Left, seen: Seen, cancelled: bool) -> TaskRecord:
         reason = "a job that it comes after did not succeed"
     if seen.state == "OUT_OF_MEMORY" and first is not None:
         exit_ = replace(exit_, rank=first.rank, host=first.host, signal=first.signal)
-    now = clock.rfc3339(clock.now())
-    ended = task.ended or now
+    ended = task.ended or seen.end or clock.rfc3339(clock.now())
     return replace(task, state=state, exit=exit_, reason=reason, ended=ended, failed=ended)
 
 
 def _decided(left: _Left, seen: Seen | None) -> TaskRecord:
     """Return the task with the end that its ranks' records give it, or its script's status without them."""
     task, first, batch = left.task, left.first, left.batch
-    ended = clock.normal(batch.ended) if batch else task.ended or clock.rfc3339(clock.now())
+    told = seen.end if seen else None
+    ended = clock.normal(batch.ended) if batch else task.ended or told or clock.rfc3339(clock.now())
     task = replace(task, ended=ended, reason=None)
     if first is not None:
         return replace(task, state=record.FAILED, exit=exits.of_rank(first), failed=clock.normal(first.ended))

@@ -15,6 +15,7 @@ import pytest
 from clusters.slurm import NODES, Slurm
 
 Jobkit = Callable[..., subprocess.CompletedProcess[str]]
+HELD = "held by its user; `scontrol release` lets it go (JobHeldUser)"
 AWKWARD = "a,b='c' \"d\" $HOME `e` é\nsecond line=\\ %j;#"
 
 
@@ -172,7 +173,7 @@ def test_what_can_never_start_is_refused_with_slurms_words_and_leaves_nothing(
 def test_why_a_job_waits_is_told(jobkit: Jobkit, spec: Callable[..., str]) -> None:
     assert jobkit("submit", spec("true", "slurm: {extra: {hold: ''}}")).returncode == 0
     known = status(jobkit)
-    assert (known["state"], known["reason"]) == ("queued", "JobHeldUser")
+    assert (known["state"], known["reason"]) == ("queued", HELD)
     assert jobkit("cancel", "last").returncode == 0
     assert status(jobkit)["state"] == "cancelled"
 
@@ -232,7 +233,11 @@ def test_a_job_starts_when_the_one_before_it_has_succeeded(
     run = json.dumps(["sh", "-c", f'until test -e "{go}"; do sleep .1; done; {first}'])
     assert jobkit("submit", spec(run), "--id", "first").returncode == 0
     assert jobkit("submit", spec("true", "after: [first]"), "--id", "second").returncode == 0
-    assert (status(jobkit, "second")["state"], status(jobkit, "second")["reason"]) == ("queued", "Dependency")
+    known = status(jobkit, "second")
+    assert (known["state"], known["reason"]) == (
+        "queued",
+        "waiting for the jobs that it comes after (Dependency)",
+    )
     go.touch()
     assert jobkit("wait", "second").returncode == ends[1]
     known = status(jobkit, "second")

@@ -152,7 +152,6 @@ def sent_to(tmp_path: Path, answer: str, origin: Origin, text: str = "", squeue:
 @pytest.fixture(autouse=True)
 def _the_path_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.environ["PATH"])
-    monkeypatch.setattr("jobkit.slurm.queue._last", None)
 
 
 def test_what_is_printed_is_what_is_sent(tmp_path: Path, jobkit_home: Path, origin: Origin) -> None:
@@ -188,7 +187,7 @@ def test_without_inherit_only_the_least_goes_along(
 def test_a_job_that_was_taken_without_an_answer_is_found(
     answer: str, tmp_path: Path, jobkit_home: Path, origin: Origin
 ) -> None:
-    run_dir = sent_to(tmp_path, answer, origin, squeue="echo '13|PENDING|N/A|Priority|jobkit:a'")
+    run_dir = sent_to(tmp_path, answer, origin, squeue="echo '13|PENDING|0|N/A|N/A|Priority|jobkit:a'")
     assert record.read(run_dir).scheduler_id == "13"
 
 
@@ -208,7 +207,12 @@ def test_where_nobody_knows_the_job_stays_submitting(
     tmp_path: Path, jobkit_home: Path, origin: Origin
 ) -> None:
     with pytest.raises(SubmitError, match=r"(?s)it is not known whether.*do not submit it again"):
-        sent_to(tmp_path, "exit 1", origin, squeue="echo Unable to contact slurm controller >&2; exit 1")
+        sent_to(
+            tmp_path,
+            "exit 1",
+            origin,
+            squeue="echo slurm_load_jobs error: Unable to contact slurm controller >&2; exit 1",
+        )
     assert record.read(jobkit_home / "jobs" / "a").state == "submitting"
 
 

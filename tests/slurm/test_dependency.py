@@ -17,7 +17,9 @@ AT = "2026-11-22T10:00:00.000000Z"
 @pytest.fixture
 def job(jobkit_home: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
     """A job of Slurm's with number 7, which waits."""
-    monkeypatch.setattr(queue, "every", lambda _: {"7": queue.Seen("7", "PENDING", None, "", "jobkit:a")})
+    monkeypatch.setattr(
+        queue, "every", lambda _, **__: {"7": queue.Seen("7", "PENDING", None, "", "jobkit:a")}
+    )
     me = process.identify(os.getpid())
     assert me is not None
     origin = Origin((), "/", "a.yaml", None, None, (), (), "0", None, me)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -34,8 +35,8 @@ def run_dir(tmp_path: Path) -> Path:
 def slurm(monkeypatch: pytest.MonkeyPatch) -> dict[str, Seen]:
     """What Slurm knows."""
     known: dict[str, Seen] = {}
-    monkeypatch.setattr(queue, "every", lambda _: known)
-    monkeypatch.setattr(queue, "one", lambda number, _: known.get(number))
+    monkeypatch.setattr(queue, "every", lambda _, **__: known)
+    monkeypatch.setattr(queue, "find", lambda numbers, _, **__: {n: known[n] for n in numbers if n in known})
     return known
 
 
@@ -62,17 +63,17 @@ def told(run_dir: Path) -> tuple[str, int | None, str | None]:
 @pytest.mark.parametrize(
     ("seen", "state", "reason"),
     [
-        (says("PENDING", reason="Priority"), "queued", "Priority"),
+        (says("PENDING", reason="Priority"), "queued", "waiting behind jobs of a higher priority (Priority)"),
         (
             says("PENDING", reason="Resources", start="2026-11-22T10:00:00.000000Z"),
             "queued",
-            "Resources, expected to start 2026-11-22T10:00:00Z",
+            "waiting for free nodes or cores (Resources), expected to start 2026-11-22T10:00:00Z",
         ),
-        (says("CONFIGURING"), "starting", "CONFIGURING"),
+        (says("CONFIGURING"), "starting", "its nodes are getting ready (CONFIGURING)"),
         (says("RUNNING"), "running", None),
         (says("COMPLETING"), "running", None),
         (says("SUSPENDED"), "running", "suspended"),
-        (says("REQUEUE_HOLD"), "requeued", "REQUEUE_HOLD"),
+        (says("REQUEUE_HOLD"), "requeued", "held after it was requeued (REQUEUE_HOLD)"),
     ],
 )
 def test_what_has_not_ended(
@@ -118,6 +119,10 @@ def test_slurms_completed_does_not_hide_a_failure(run_dir: Path, slurm: dict[str
     assert told(run_dir)[:2] == ("failed", 7)
 
 
+def test_its_examples_hold() -> None:
+    assert doctest.testmod(truth).failed == 0
+
+
 def test_success_needs_no_answer_of_slurms(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left(run_dir, (0, False), (0, False), srun=0)
     monkeypatch.setattr(queue, "every", _unanswered)
@@ -140,11 +145,11 @@ def test_a_run_folder_that_no_node_could_write_is_told(run_dir: Path, slurm: dic
 
 
 def test_a_slurm_that_does_not_answer_changes_nothing(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "every", _unanswered)
+    monkeypatch.setattr(queue, "find", _unanswered)
     assert told(run_dir) == ("queued", None, "as last known, since Slurm cannot be asked: down")
 
 
-def _unanswered(*_: object) -> dict[str, Seen]:
+def _unanswered(*_: object, **__: object) -> dict[str, Seen]:
     raise client.UnansweredError("down")
 
 
