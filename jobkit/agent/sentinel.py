@@ -35,7 +35,7 @@ def guard(agent: int, watch: int, lease: int, job: str, run_dir: Path, litter: P
     """
     become_subreaper()
     signal.signal(signal.SIGTERM, lambda *_: send(agent, signal.SIGTERM))
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, _ignore)
     said = b"".join(_heard(watch, lease))
     if not said.endswith(FINISHED):

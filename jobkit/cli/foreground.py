@@ -20,6 +20,7 @@ from jobkit.errors import Exit
 
 _QUEUE_BYTES = 1 << 20  # held for a slow terminal before the agent's output is left where it is
 _PIECE_BYTES = select.PIPE_BUF  # what a pipe that is ready takes without waiting
+_PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)  # they mean the programs: write a checkpoint, say what you do
 
 
 class Foreground:
@@ -141,6 +142,8 @@ class Foreground:
     def _on_signal(self, agent: Agent, number: int) -> None:
         if number == signal.SIGTSTP:
             self._suspend(agent)
+        elif number in _PASSED_ON:
+            agent.signal(signal.Signals(number).name.removeprefix("SIG"))
         elif self._asked_to_end is not None:
             agent.terminate(0.0)
         elif number == signal.SIGINT:
@@ -225,7 +228,7 @@ def _one_screen() -> bool:
 class _Signals:
     """Turns signals into entries of a queue, and wakes the loop."""
 
-    _CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
+    _CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, *_PASSED_ON)
 
     def __init__(self, queue: deque[int]) -> None:
         self._queue = queue

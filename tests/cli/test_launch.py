@@ -219,6 +219,25 @@ def test_a_suspended_launcher_suspends_its_ranks(sleeping: subprocess.Popen[byte
     assert sleeping.wait(DEADLINE_S) == 143
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_a_users_signal_is_the_programs_and_ends_nobody_else(number: int) -> None:
+    program = "import signal; signal.signal(%d, lambda *_: exit(9)); print(1, flush=True); signal.pause()"
+    command = [*LAUNCH, "-n", "2", "--", sys.executable, "-c", program % number]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        ranks_of(process)
+        (sentinel,) = children(process.pid)
+        # A scheduler may mean every process of a step.
+        for pid in (*children(sentinel), sentinel, process.pid):
+            os.kill(pid, number)
+        assert process.wait(DEADLINE_S) == 9
+        assert process.stderr is not None
+        assert b"exited with status 9" in process.stderr.read()
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def test_the_run_folder_is_private_and_gone_at_the_end(tmp_path: Path) -> None:
     ran = launch("sh", "-c", "stat -c %a $JOBKIT_RUN_DIR")
     assert ran.stdout == b"700\n"

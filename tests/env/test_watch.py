@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from jobkit.env import processes, watch
+from jobkit.env.placement import Placement
+from jobkit.env.shim import Prepared
+from jobkit.env.translate import Identity
 from jobkit.jobs.folder import is_locked
 
 JOB = f"test-watch-{os.getpid()}"
@@ -83,8 +87,8 @@ def watched(command: Callable[..., list[str]]) -> Iterator[Callable[..., subproc
         process.communicate()
 
 
-def record(run_dir: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run_dir / "attempt-1" / "rank-1.exit.json").read_text())
+def record(run_dir: Path, rank: int = 1) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run_dir / "attempt-1" / f"rank-{rank}.exit.json").read_text())
     return found
 
 
@@ -385,3 +389,28 @@ def test_a_program_that_went_on_after_it_is_left_alone(
     ran = run_with_ring(command, "sh", "-c", 'echo "[ring] Couldn\'t connect" >&2', stderr=subprocess.PIPE)
     assert ran.stderr == b"[ring] Couldn't connect\n"
     assert record(run_dir)["hint"] == ""
+
+
+def test_a_program_that_a_signal_to_all_ended_first_is_not_taken_to_have_ended_by_itself(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = Prepared(
+        {}, Placement(0, 1, 0, 1, 0, 1, ()), Identity(JOB, 1, str(run_dir), ""), "a", True, ()
+    )
+    watcher = watch.Watcher(prepared)
+    turns = []
+
+    def turn(_self: watch.Watcher, most_s: float | None) -> None:
+        """The witness speaks first, which ends this process's wait; the signal to it comes later."""
+        turns.append(most_s)
+        if len(turns) == 3:
+            watcher._asked.add(signal.SIGTERM)
+
+    monkeypatch.setattr(watch, "ECHO_S", 60.0)
+    monkeypatch.setattr(processes, "become_subreaper", lambda: None)
+    monkeypatch.setattr(watch.Watcher, "_reap", lambda self: setattr(self, "_status", int(signal.SIGTERM)))
+    monkeypatch.setattr(watch.Watcher, "_turn", turn)
+    watcher.run()
+    watcher._report()
+    assert len(turns) == 3
+    assert record(run_dir, rank=0)["ended_by_jobkit"] is True
