@@ -40,6 +40,7 @@ lint: $(TEST)/.installed
 	$(TEST)/bin/mypy
 	$(TEST)/bin/clang-format --dry-run --Werror $(CPP)
 	$(TEST)/bin/codespell
+	$(TEST)/bin/shellcheck $(SHELL_SCRIPTS)
 
 format: $(TEST)/.installed
 	$(TEST)/bin/ruff check --fix-only .

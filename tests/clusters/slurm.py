@@ -14,7 +14,7 @@ NEEDED = ("slurmctld", "slurmd", "srun", "munged")
 NODES = ("gpu-a08", "gpu-a09", "gpu-a10")
 CPUS = 16  # a node's, whatever this machine has
 GPUS = 4
-_LOGIN = "login"
+LOGIN = "login"
 _DEADLINE_S = 60
 _PING = "Slurmctld(primary) at login is {}\n"
 
@@ -67,12 +67,12 @@ class Slurm:
         """Start one that keeps its files in a folder, and wait until its nodes are idle."""
         self.folder = folder
         self.conf = folder / "slurm.conf"
-        self.hosts = Hosts((_LOGIN, *NODES), folder)
+        self.hosts = Hosts((LOGIN, *NODES), folder)
         try:
             self._configure()
-            for host in (_LOGIN, *NODES):
+            for host in (LOGIN, *NODES):
                 self._munge(host)
-            self._daemon(_LOGIN, "slurmctld", "-D")
+            self._daemon(LOGIN, "slurmctld", "-D")
             for node in NODES:
                 self._daemon(node, "slurmd", "-D", "-N", node)
             self.until("idle\n" * len(NODES), "sinfo", "--noheader", "--Node", "--format=%T")
@@ -91,7 +91,7 @@ class Slurm:
             for name in NODES
         ]
         text = _CONF.format(
-            login=_LOGIN, address=self.hosts.addresses[_LOGIN], folder=self.folder, nodes="\n".join(lines)
+            login=LOGIN, address=self.hosts.addresses[LOGIN], folder=self.folder, nodes="\n".join(lines)
         )
         self.conf.write_text(text)
         (self.folder / "gres.conf").write_text(f"Name=gpu File={devices}/nvidia[0-{GPUS - 1}]\n")
@@ -121,7 +121,7 @@ class Slurm:
         self, *words: str, cwd: str = "/", check: bool = True, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of Slurm's on the login host to its end."""
-        return self.hosts.run(_LOGIN, *words, cwd=cwd, environ=self.environ(**variables), check=check)
+        return self.hosts.run(LOGIN, *words, cwd=cwd, environ=self.environ(**variables), check=check)
 
     def batch(self, script: Path, *flags: str) -> None:
         """Run a batch script in its folder, and wait until no job is left (`sbatch --wait` looks seldom)."""
@@ -135,7 +135,7 @@ class Slurm:
 
     def start_controller(self) -> None:
         """Start slurmctld, and wait until it answers."""
-        self._daemon(_LOGIN, "slurmctld", "-D")
+        self._daemon(LOGIN, "slurmctld", "-D")
         self.until(_PING.format("UP"), "sh", "-c", "scontrol ping | head -n 1")
 
     def clear(self) -> None:
