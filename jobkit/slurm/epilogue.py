@@ -14,8 +14,9 @@ from pathlib import Path
 
 from jobkit.agent import verdict
 from jobkit.env.record import RankExit, now
+from jobkit.errors import Exit
 from jobkit.jobs import files, folder, secret_file
-from jobkit.slurm import naming
+from jobkit.slurm import naming, setup
 
 SCHEMA = 1
 _FILE = "batch.exit.json"
@@ -33,6 +34,7 @@ class BatchExit:
         status: That of the rank that failed first, else srun's.
         ended: RFC 3339, UTC.
         rank, host: A rank that was killed with its shim, of which srun alone tells; None without one.
+        reason: Why no rank was started, None where they were.
     """
 
     srun: int
@@ -40,6 +42,7 @@ class BatchExit:
     ended: str
     rank: int | None = None
     host: str | None = None
+    reason: str | None = None
 
 
 def rank_exits(attempt_dir: Path) -> dict[int, RankExit]:
@@ -93,6 +96,9 @@ def ending(task_dir: Path, attempt_dir: Path, srun: int) -> BatchExit:
     first = verdict.first_failure(rank_exits(attempt_dir).values())
     if first is not None:
         return BatchExit(srun, first.status, now())
+    unset = setup.failed(attempt_dir) if srun else None
+    if unset is not None:
+        return BatchExit(srun, int(Exit.NOT_STARTED), now(), reason=unset)
     gone = killed(_log(task_dir)) if srun else None
     return BatchExit(srun, srun, now()) if gone is None else BatchExit(srun, _SIGKILL, now(), *gone)
 
