@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sys
 from dataclasses import asdict, dataclass
@@ -14,9 +15,8 @@ from pathlib import Path
 
 from jobkit.agent import verdict
 from jobkit.env.record import RankExit, now
-from jobkit.errors import Exit
 from jobkit.jobs import files, folder, secret_file
-from jobkit.slurm import naming, setup
+from jobkit.slurm import memory, naming
 
 SCHEMA = 1
 _FILE = "batch.exit.json"
@@ -33,8 +33,8 @@ class BatchExit:
         srun: Status of srun, 143 also where a rank failed and its peers were ended.
         status: That of the rank that failed first, else srun's.
         ended: RFC 3339, UTC.
-        rank, host: A rank that was killed with its shim, of which srun alone tells; None without one.
-        reason: Why no rank was started, None where they were.
+        rank, host: A rank that was killed with its shim, of which only Slurm tells; None without one.
+        out_of_memory: Whether it was killed since the job had more memory than it may.
     """
 
     srun: int
@@ -42,7 +42,7 @@ class BatchExit:
     ended: str
     rank: int | None = None
     host: str | None = None
-    reason: str | None = None
+    out_of_memory: bool = False
 
 
 def rank_exits(attempt_dir: Path) -> dict[int, RankExit]:
@@ -94,13 +94,14 @@ def _log(task_dir: Path) -> str:
 def ending(task_dir: Path, attempt_dir: Path, srun: int) -> BatchExit:
     """Return how the script ends, given srun's status."""
     first = verdict.first_failure(rank_exits(attempt_dir).values())
+    log = _log(task_dir) if srun else ""
+    exceeded = memory.was_exceeded(log)
     if first is not None:
-        return BatchExit(srun, first.status, now())
-    unset = setup.failed(attempt_dir) if srun else None
-    if unset is not None:
-        return BatchExit(srun, int(Exit.NOT_STARTED), now(), reason=unset)
-    gone = killed(_log(task_dir)) if srun else None
-    return BatchExit(srun, srun, now()) if gone is None else BatchExit(srun, _SIGKILL, now(), *gone)
+        return BatchExit(srun, first.status, now(), out_of_memory=exceeded and first.status == _SIGKILL)
+    # Where all ranks of a step are killed together, it is not the first that had too much.
+    gone = memory.hungriest(os.environ.get("SLURM_JOB_ID", ""), os.environ) if exceeded else killed(log)
+    rank, host = gone or (None, None)
+    return BatchExit(srun, _SIGKILL if gone or exceeded else srun, now(), rank, host, exceeded)
 
 
 def _erase_secrets(run_dir: Path, point: str | None) -> None:

@@ -106,7 +106,7 @@ def _kept(environ: Mapping[str, str]) -> Path:
 def _asked(environ: Mapping[str, str]) -> Told:
     """Ask squeue, and scontrol where a site's squeue does not understand the question."""
     began = time.time()
-    own = {**client.own_environ(environ), "SLURM_BITSTR_LEN": "0"}
+    own = _own_environ(environ)
     wrong = ""
     for words, lines in ((_SQUEUE, str), (_SCONTROL, _as_lines)):
         try:
@@ -124,6 +124,11 @@ def _asked(environ: Mapping[str, str]) -> Told:
             break
     # How long it took counts: a controller that is away is not asked again at once.
     return Told(time.time(), None, wrong)
+
+
+def _own_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a question; ranges of an array's elements are not cut in its answer."""
+    return {**client.own_environ(environ), "SLURM_BITSTR_LEN": "0"}
 
 
 _OF_CONTROLLER = "slurm_load_jobs error"
@@ -214,14 +219,24 @@ def accounted(numbers: Collection[str], environ: Mapping[str, str]) -> dict[str,
         return {}
     names = "JobID,State,ExitCode,Start,End,Comment"
     jobs = ",".join(sorted({number.partition("_")[0] for number in numbers}))
-    words = ("sacct", "--noheader", "--allocations", "--array", "--parsable2", f"--format={names}")
+    words = ("sacct", "--noheader", "--allocations", "--parsable2", f"--format={names}")
     try:
-        answer = client.call((*words, f"--jobs={jobs}"), client.own_environ(environ))
+        answer = client.call((*words, f"--jobs={jobs}"), _own_environ(environ))
     except SubmitError:
         return {}
     rows = (line.split("|", 5) for line in answer.out.splitlines() if line.count("|") >= 5)
-    wanted = set(numbers)
-    return {row[0]: _of_row(*row) for row in rows if row[0] in wanted}
+    found = {number: _of_row(number, *row[1:]) for row in rows for number in _numbers(row[0])}
+    return {number: found[number] for number in numbers if number in found}
+
+
+def _numbers(text: str) -> list[str]:
+    """Return the numbers that a row is about: elements of an array that never started share one.
+
+    >>> _numbers("7"), _numbers("7_1"), _numbers("7_[1-3%2]")
+    (['7'], ['7_1'], ['7_1', '7_2', '7_3'])
+    """
+    job, bracket, waiting = text.rstrip("]").partition("_[")
+    return [f"{job}_{index}" for index in indices(waiting)] if bracket else [text]
 
 
 def _of_row(number: str, state: str, code: str, start: str, end: str, comment: str) -> Seen:

@@ -21,11 +21,12 @@ from jobkit.slurm.queue import Seen
 _WAITING = {"PENDING": record.QUEUED, "CONFIGURING": record.STARTING}
 _WAITING |= dict.fromkeys(("REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"), record.REQUEUED)
 _RUNNING = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING", "STAGE_OUT")
+_OUT_OF_MEMORY = "out of memory"
 # How Slurm ended a job, whatever its ranks made of it.
 _ENDED = {
     "TIMEOUT": (record.TIMEOUT, exits.TIME_LIMIT, "its time limit was reached"),
     "DEADLINE": (record.TIMEOUT, exits.TIME_LIMIT, "its deadline was reached"),
-    "OUT_OF_MEMORY": (record.FAILED, JobExit(137, kind="out of memory"), "Slurm ended it: out of memory"),
+    "OUT_OF_MEMORY": (record.FAILED, JobExit(137, kind=_OUT_OF_MEMORY), "Slurm ended it: out of memory"),
     "NODE_FAIL": (
         record.LOST,
         JobExit(int(Exit.NOT_STARTED), kind="node failure"),
@@ -61,8 +62,10 @@ class _Left:
 
         Where no rank failed by itself, only Slurm knows why srun did not succeed: a node, a limit, a user.
         """
+        if self.batch is None:
+            return False
         by_itself = self.first is not None and self.first.victim_of is None
-        return self.batch is not None and (by_itself or self.batch.srun == 0 or self.batch.reason is not None)
+        return by_itself or self.batch.srun == 0 or self.batch.out_of_memory
 
 
 def look(run_dir: Path, known: Record) -> Record:
@@ -132,10 +135,8 @@ def _seen(run_dir: Path, known: Record, environ: Mapping[str, str]) -> Record:
         tasks = [_as_left(one) for one in left]
     else:
         open_ = [one.task for one in left if one.task.state not in record.ENDED and not one.decides]
-        numbers = [_scheduled(known, task) for task in open_]
-        rows = queue.find(numbers, environ, since=_since(run_dir))
-        has_array = len(rows) < len(numbers) and known.is_sweep and _has_array(known, environ)
-        tasks = [_looked_up(one, known, rows, run_dir, has_array=has_array) for one in left]
+        rows = queue.find([_scheduled(known, task) for task in open_], environ, since=_since(run_dir))
+        tasks = [_looked_up(one, known, rows, run_dir) for one in left]
     return record.settled(replace(known, tasks=tuple(map(_open_or_ended, tasks))))
 
 
@@ -171,27 +172,13 @@ def _scheduled(known: Record, task: TaskRecord) -> str:
     return own
 
 
-def _has_array(known: Record, environ: Mapping[str, str]) -> bool:
-    """Tell whether Slurm knows of any point of a sweep."""
-    rows = queue.every(environ).values()
-    return any(seen.number.partition("_")[0] == known.scheduler_id and _ours(seen, known) for seen in rows)
-
-
-def _looked_up(
-    left: _Left, known: Record, rows: Mapping[str, Seen], run_dir: Path, *, has_array: bool
-) -> TaskRecord:
-    """Return a task as it is, given what Slurm says of the job's tasks.
-
-    Of a point that is cancelled while it waits Slurm keeps nothing; it knows the other points still.
-    """
+def _looked_up(left: _Left, known: Record, rows: Mapping[str, Seen], run_dir: Path) -> TaskRecord:
+    """Return a task as it is, given what Slurm says of the job's tasks."""
     if left.task.state in record.ENDED or left.decides:
         return _as_left(left)
     own = _scheduled(known, left.task)
     cancelled = any((path / folder.CANCEL).exists() for path in {run_dir, left.folder})
-    seen = _ours(rows.get(own), known)
-    if seen is None and (has_array or cancelled) and left.task.point is not None and not left.task.attempt:
-        seen = Seen(own, "CANCELLED", None, "", "")
-    return _described(left, seen, own, cancelled)
+    return _described(left, _ours(rows.get(own), known), own, cancelled)
 
 
 def _ours(seen: Seen | None, known: Record) -> Seen | None:
@@ -239,8 +226,7 @@ def _described(left: _Left, seen: Seen | None, own: str, cancelled: bool) -> Tas
     if seen.state in _ENDED:
         return _ended_by_slurm(left, seen, cancelled)
     task = _decided(left, seen)
-    unexplained = task.reason is None and task.exit is not None and task.exit.rank is None
-    if task.state == record.FAILED and unexplained:
+    if task.state == record.FAILED and task.exit is not None and task.exit.rank is None:
         log = naming.log(left.folder)
         if log is None:
             return replace(task, state=record.LOST, reason=_unshared(left.folder), exit=exits.NOT_STARTED)
@@ -284,16 +270,18 @@ def _decided(left: _Left, seen: Seen | None) -> TaskRecord:
     ended = clock.normal(batch.ended) if batch else task.ended or told or clock.rfc3339(clock.now())
     task = replace(task, ended=ended, reason=None)
     if first is not None:
-        return replace(task, state=record.FAILED, exit=exits.of_rank(first), failed=clock.normal(first.ended))
+        exit_ = exits.of_rank(first)
+        if batch and batch.out_of_memory:
+            exit_ = replace(exit_, kind=_OUT_OF_MEMORY)
+        return replace(task, state=record.FAILED, exit=exit_, failed=clock.normal(first.ended))
     status = batch.status if batch else _status(seen)
     if status == 0:
         return replace(task, state=record.SUCCEEDED, exit=exits.SUCCESS)
-    if batch and batch.reason is not None:
-        exit_ = exits.unstarted(status, None, None)
-        return replace(task, state=record.FAILED, exit=exit_, reason=batch.reason, failed=ended)
     exit_ = JobExit(status, kind=exits.kind(status, None))
     if batch and batch.rank is not None:
         exit_ = JobExit(status, batch.rank, batch.host, "SIGKILL", exits.kind(status, "SIGKILL"))
+    if batch and batch.out_of_memory:
+        exit_ = replace(exit_, kind=_OUT_OF_MEMORY)
     return replace(task, state=record.FAILED, exit=exit_, failed=ended)
 
 

@@ -29,12 +29,11 @@ MpiDefault=none
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
+SelectTypeParameters={consumable}
 SlurmdParameters=config_overrides
 LaunchParameters=use_interactive_step
 SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=0,batch_sched_delay=0
-AccountingStorageType=accounting_storage/none
-JobAcctGatherType=jobacct_gather/none
+{accounting}
 ReturnToService=2
 KillWait=5
 GresTypes=gpu
@@ -46,6 +45,8 @@ SlurmdPidFile={folder}/slurmd-%n.pid
 {nodes}
 PartitionName=main Nodes=ALL Default=YES State=UP
 """
+_UNACCOUNTED = """AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none"""
 _NODE = "NodeName={name} NodeAddr={address} CPUs={cpus} RealMemory=8000 Gres=gpu:{gpus} State=UNKNOWN"
 
 
@@ -61,7 +62,12 @@ class Slurm:
     Attributes:
         hosts: Its hosts, the login host first.
         conf: Its slurm.conf.
+        accounting: The lines of it about accounting.
+        consumable: What of a node a job has for itself.
     """
+
+    accounting = _UNACCOUNTED
+    consumable = "CR_CPU"
 
     def __init__(self, folder: Path) -> None:
         """Start one that keeps its files in a folder, and wait until its nodes are idle."""
@@ -72,6 +78,7 @@ class Slurm:
             self._configure()
             for host in (LOGIN, *NODES):
                 self._munge(host)
+            self._before_the_controller()
             self._daemon(LOGIN, "slurmctld", "-D")
             for node in NODES:
                 self._daemon(node, "slurmd", "-D", "-N", node)
@@ -79,6 +86,9 @@ class Slurm:
         except BaseException:
             self.end()
             raise
+
+    def _before_the_controller(self) -> None:
+        """Start what it needs."""
 
     def _configure(self) -> None:
         devices = self.folder / "dev"
@@ -91,7 +101,12 @@ class Slurm:
             for name in NODES
         ]
         text = _CONF.format(
-            login=LOGIN, address=self.hosts.addresses[LOGIN], folder=self.folder, nodes="\n".join(lines)
+            login=LOGIN,
+            address=self.hosts.addresses[LOGIN],
+            folder=self.folder,
+            nodes="\n".join(lines),
+            accounting=self.accounting,
+            consumable=self.consumable,
         )
         self.conf.write_text(text)
         (self.folder / "gres.conf").write_text(f"Name=gpu File={devices}/nvidia[0-{GPUS - 1}]\n")

@@ -54,16 +54,6 @@ def test_a_rank_that_was_killed_with_its_shim_is_found_in_what_srun_said(
     assert (written.rank, written.host) == (3, "h2")
 
 
-def test_a_setup_that_failed_is_why_no_rank_was_started(tmp_path: Path) -> None:
-    attempt = tmp_path / "attempt-1"
-    attempt.mkdir()
-    (attempt / "setup-h.json").write_text('{"failed": "setup: line 1 failed"}')
-    assert epilogue.main([str(tmp_path), "1", "1"]) == 125
-    written = epilogue.batch_exit(attempt)
-    assert written is not None
-    assert written.reason == "setup: line 1 failed"
-
-
 def test_secrets_are_erased(tmp_path: Path) -> None:
     (tmp_path / "attempt-1").mkdir()
     (tmp_path / "secrets").write_bytes(secret_file.dumps({"TOKEN": "s3cret"}))
@@ -90,3 +80,29 @@ def test_what_is_no_record_is_passed_over(text: str, tmp_path: Path) -> None:
     (tmp_path / "rank-0.exit.json").write_text(text)
     (tmp_path / "batch.exit.json").write_text(text)
     assert (epilogue.rank_exits(tmp_path), epilogue.batch_exit(tmp_path)) == ({}, None)
+
+
+OUT_OF_MEMORY = "slurmstepd-h: error: Detected 1 oom_kill event in StepId=7.0.\n"
+
+
+@pytest.mark.parametrize(("status", "told"), [(137, True), (7, False)])
+def test_a_rank_that_the_kernel_killed_for_its_memory_is_told(
+    status: int, told: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "slurm-7.log").write_text(OUT_OF_MEMORY)
+    attempt = tmp_path / "attempt-1"
+    attempt.mkdir()
+    write_exit(attempt, ended(1, status, 0))
+    left = epilogue.ending(tmp_path, attempt, 137)
+    assert (left.status, left.out_of_memory) == (status, told)
+
+
+@pytest.mark.parametrize("known", [(3, "h"), None])
+def test_a_step_that_was_killed_for_its_memory_names_the_rank_that_accounting_names(
+    known: tuple[int, str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobkit.slurm.memory.hungriest", lambda *_: known)
+    (tmp_path / "slurm-7.log").write_text(OUT_OF_MEMORY + "srun: error: h: task 0: Killed\n")
+    left = epilogue.ending(tmp_path, tmp_path, 137)
+    rank, host = known or (None, None)
+    assert (left.status, left.rank, left.host, left.out_of_memory) == (137, rank, host, True)
