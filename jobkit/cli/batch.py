@@ -1,10 +1,12 @@
-"""The hosts of a job of PBS, SGE or LSF as its shell sees them, and the scheduler's own way to each.
+"""The hosts of a job of Slurm, PBS, SGE or LSF as its shell sees them, and the scheduler's own way to each.
+
+Slurm: https://slurm.schedmd.com/srun.html, "--overlap": one step beside the shell's, a task a node.
 
 PBS: pbsdsh(1B) of Torque and the PBS Professional Reference Guide, "pbsdsh": `-n INDEX` counts the lines of
 PBS_NODEFILE from 0. SGE: qsub(1), "-inherit", and sge_pe(5), which asks for `control_slaves TRUE`:
 https://manpages.debian.org/bookworm/gridengine-client/qrsh.1.en.html. LSF: blaunch(1),
 https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=reference-blaunch.
-Only Grid Engine is tried on a real one; the others are written from the documents.
+Slurm and Grid Engine are tried on real ones; the others are written from the documents.
 """
 
 from __future__ import annotations
@@ -14,8 +16,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobkit.agent.crew import Starter
+from jobkit.env import nodelist
 from jobkit.env.detect import Detection
+from jobkit.env.scrub import scrub
 from jobkit.errors import LaunchError, complaint
+
+_JOB, _HET_SIZE = "SLURM_JOB_ID", "SLURM_HET_SIZE"
+_LIST, _SIZES = "SLURM_JOB_NODELIST", "SLURM_TASKS_PER_NODE"
 
 
 @dataclass(frozen=True)
@@ -23,14 +31,20 @@ class Allocation:
     """The hosts of a batch job.
 
     Attributes:
-        job: "pbs-12", "sge-7", "lsf-3".
-        hosts: In the scheduler's order; the shell runs on the first.
-        starters: For each host the words that are put before a command to run it there.
+        job: "slurm-44", "pbs-12", "sge-7", "lsf-3".
+        hosts: In the scheduler's order.
+        ranks: How many of its tasks the scheduler puts on each host; one where it does not say.
+        starters: Commands that reach all of them.
+        environ: Of these commands.
+        here: Whether the shell runs on the first host.
     """
 
     job: str
     hosts: tuple[str, ...]
-    starters: tuple[tuple[str, ...], ...]
+    ranks: tuple[int, ...]
+    starters: tuple[Starter, ...]
+    environ: dict[str, str]
+    here: bool = True
 
 
 def allocation(environ: Mapping[str, str], found: Detection) -> Allocation | None:
@@ -41,20 +55,68 @@ def allocation(environ: Mapping[str, str], found: Detection) -> Allocation | Non
     """
     if found.found is not None and found.launcher is not None:
         return None
+    if environ.get(_JOB):
+        return _slurm(environ)
     if environ.get("PBS_JOBID") and environ.get("PBS_NODEFILE"):
         lines = _read(environ, "PBS_NODEFILE").split()
-        hosts = tuple(dict.fromkeys(lines))
-        starters = tuple(("pbsdsh", "-n", str(lines.index(host)), "--") for host in hosts)
-        return Allocation(f"pbs-{environ['PBS_JOBID']}", hosts, starters)
+        return _one_by_one(
+            f"pbs-{environ['PBS_JOBID']}",
+            {host: ("pbsdsh", "-n", str(lines.index(host)), "--") for host in lines},
+            environ,
+        )
     if environ.get("JOB_ID") and environ.get("PE_HOSTFILE"):
-        rows = _read(environ, "PE_HOSTFILE").splitlines()
-        hosts = tuple(dict.fromkeys(row.split()[0] for row in rows if row.split()))
-        starters = tuple(("qrsh", "-inherit", "-nostdin", host) for host in hosts)
-        return Allocation(f"sge-{environ['JOB_ID']}", hosts, starters)
+        hosts = [row.split()[0] for row in _read(environ, "PE_HOSTFILE").splitlines() if row.split()]
+        words = {host: ("qrsh", "-inherit", "-nostdin", host) for host in hosts}
+        return _one_by_one(f"sge-{environ['JOB_ID']}", words, environ)
     if environ.get("LSB_JOBID"):
-        hosts = _lsf_hosts(environ)
-        return Allocation(f"lsf-{environ['LSB_JOBID']}", hosts, tuple(("blaunch", host) for host in hosts))
+        return _one_by_one(
+            f"lsf-{environ['LSB_JOBID']}", {host: ("blaunch", host) for host in _lsf_hosts(environ)}, environ
+        )
     return None
+
+
+def _one_by_one(job: str, words: Mapping[str, tuple[str, ...]], environ: Mapping[str, str]) -> Allocation:
+    """Return the hosts of a scheduler that has a command for each."""
+    starters = tuple(Starter(w, str(node), (node,)) for node, w in enumerate(words.values()))
+    return Allocation(job, tuple(words), (1,) * len(words), starters, dict(environ))
+
+
+def _slurm(environ: Mapping[str, str]) -> Allocation:
+    """Return the nodes of an allocation, which the shell of `salloc` is not one of.
+
+    Variables of Slurm's are options to srun: those of the allocation, of a job around it or of a shell's
+    start-up file are kept from it, so that it does what it is told here. What the site has as a default is
+    said too. A step without `--exact` has all that the job has of a node.
+    """
+    if environ.get(_HET_SIZE, "1") != "1":
+        hint = "srun --het-group=0,1 jobkit exec -- COMMAND"
+        wrong = "jobkit launch does not use the allocations of a heterogeneous job"
+        raise LaunchError(complaint(f"{_HET_SIZE}={environ[_HET_SIZE]}", wrong, hint=hint))
+    hosts = nodelist.hosts(environ.get(_LIST, ""), _LIST)
+    sizes = environ.get(_SIZES)
+    ranks = nodelist.counts(sizes, _SIZES) if sizes else (1,) * len(hosts)
+    if len(ranks) != len(hosts):
+        wrong = f"contradicts {_LIST}={environ[_LIST]} ({len(ranks)} and {len(hosts)} nodes)"
+        raise LaunchError(complaint(f"{_SIZES}={sizes}", wrong, hint=f"unset {_SIZES}, and say -n RANKS"))
+    options = {
+        "jobid": environ[_JOB],
+        "overlap": "",
+        "nodes": str(len(hosts)),
+        "ntasks": str(len(hosts)),
+        "ntasks-per-node": "1",
+        "mem": "0",
+        "cpu-bind": "none",
+        "mpi": "none",
+        "export": "ALL",
+        "input": "none",
+        "chdir": "/",
+        "wait": "0",
+        "kill-on-bad-exit": "0",
+        "quiet": "",
+    }
+    words = [f"--{name}={value}" if value else f"--{name}" for name, value in options.items()]
+    starter = Starter(("srun", *words), "SLURM_NODEID", tuple(range(len(hosts))))
+    return Allocation(f"slurm-{environ[_JOB]}", hosts, ranks, (starter,), scrub(environ), here=False)
 
 
 def _lsf_hosts(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -78,7 +140,7 @@ def check(job: Allocation) -> None:
     Raises:
         LaunchError: It is; names the line to use instead.
     """
-    starter = job.starters[0][0]
+    starter = job.starters[0].words[0]
     if shutil.which(starter) is None:
         where = f"{job.job} has {len(job.hosts)} hosts ({', '.join(job.hosts[:4])})"
         hint = f"mpiexec -n {len(job.hosts)} jobkit exec -- COMMAND, or add the folder of {starter} to PATH"

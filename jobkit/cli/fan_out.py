@@ -30,6 +30,7 @@ def main(argv: list[str], environ: dict[str, str]) -> int:
         argv: As `jobkit exec` takes them.
         environ: What the launcher left.
     """
+    from jobkit.agent.client import Agent
     from jobkit.cli import folder, talk
     from jobkit.cli.foreground import Foreground
 
@@ -39,7 +40,7 @@ def main(argv: list[str], environ: dict[str, str]) -> int:
         found = detect(environ, facts(environ))
         ranks, backend = count(given["--ranks-per-node"]), parse(given.get("--backend") or "any")
         asked = request(environ, found, backend, ranks, command, workdir)
-        return Foreground(asked, label=False, table=False).run(sys.executable)
+        return Foreground(asked, label=False, table=False).run(lambda: Agent.start(asked))
     except JobkitError as error:
         talk.error(str(error))
         return error.exit_status

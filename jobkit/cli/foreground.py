@@ -8,9 +8,11 @@ import select
 import signal
 import time
 from collections import deque
+from collections.abc import Callable
 from types import FrameType
 
 from jobkit.agent.client import Agent
+from jobkit.agent.crew import Crew
 from jobkit.agent.events import Done, Event, Exited, Lost, Output, Problem
 from jobkit.agent.lines import Lines, prefixes
 from jobkit.agent.request import Request
@@ -18,6 +20,7 @@ from jobkit.cli import talk
 from jobkit.env.record import RankExit
 from jobkit.errors import Exit
 
+Agents = Agent | Crew
 _QUEUE_BYTES = 1 << 20  # held for a slow terminal before the agent's output is left where it is
 _PIECE_BYTES = select.PIPE_BUF  # what a pipe that is ready takes without waiting
 _PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)  # they mean the programs: write a checkpoint, say what you do
@@ -40,9 +43,13 @@ class Foreground:
         self._broken = False
         self._explained = False
 
-    def run(self, python: str) -> int:
-        """Start the ranks and stay until all have ended; returns the exit status."""
-        with _Signals(self._signals) as wake, Agent.start(self._request, python) as agent:
+    def run(self, start: Callable[[], Agents]) -> int:
+        """Start the ranks and stay until all have ended; returns the exit status.
+
+        Args:
+            start: Starts the agent of this host, or those of several.
+        """
+        with _Signals(self._signals) as wake, start() as agent:
             while self._done is None or (self._queued and not self._broken):
                 self._turn(agent, wake)
         self._summary()
@@ -50,7 +57,7 @@ class Foreground:
 
     # --- one turn of the loop
 
-    def _turn(self, agent: Agent, wake: int) -> None:
+    def _turn(self, agent: Agents, wake: int) -> None:
         readable, writable = self._wait(agent, wake)
         if wake in readable:
             os.read(wake, 4096)
@@ -69,7 +76,7 @@ class Foreground:
         for stream in writable:
             self._write(agent, stream)
 
-    def _wait(self, agent: Agent, wake: int) -> tuple[list[int], list[int]]:
+    def _wait(self, agent: Agents, wake: int) -> tuple[list[int], list[int]]:
         reading = [wake]
         if self._done is None and self._queued < _QUEUE_BYTES:
             reading.append(agent.fileno())
@@ -105,7 +112,7 @@ class Foreground:
             self._queues[stream].append(text)
             self._queued += len(text)
 
-    def _write(self, agent: Agent, stream: int) -> None:
+    def _write(self, agent: Agents, stream: int) -> None:
         """Write as much as cannot make this process wait."""
         queue = self._queues[stream]
         text = queue.popleft()
@@ -118,13 +125,13 @@ class Foreground:
         if text[written:]:
             queue.appendleft(text[written:])
 
-    def _reader_gone(self, agent: Agent) -> None:
+    def _reader_gone(self, agent: Agents) -> None:
         """Nobody reads the output any more (`jobkit launch … | head`): the job ends, as a program would."""
         self._broken, self._queued = True, 0
         self._asked_to_end, self._explained = self._asked_to_end or signal.SIGPIPE, True
         agent.terminate()
 
-    def _read_stdin(self, agent: Agent) -> None:
+    def _read_stdin(self, agent: Agents) -> None:
         try:
             data = os.read(0, min(agent.stdin_room, 1 << 16))
         except OSError:
@@ -139,7 +146,7 @@ class Foreground:
 
     # --- signals
 
-    def _on_signal(self, agent: Agent, number: int) -> None:
+    def _on_signal(self, agent: Agents, number: int) -> None:
         if number == signal.SIGTSTP:
             self._suspend(agent)
         elif number in _PASSED_ON:
@@ -155,7 +162,7 @@ class Foreground:
             self._asked_to_end, self._explained = number, True
             agent.terminate()
 
-    def _suspend(self, agent: Agent) -> None:
+    def _suspend(self, agent: Agents) -> None:
         talk.say("jobkit: the ranks are suspended with this launcher; fg continues them")
         agent.signal("STOP")
         os.kill(os.getpid(), signal.SIGSTOP)

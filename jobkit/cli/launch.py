@@ -16,7 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--print-python", action="store_true", help="print the interpreter that would be used, and stop")
     add("--verbose", action="store_true", help="let the backends say on stderr what they do")
     add("--hosts", metavar="H1,H2", help="where the ranks run; only this machine in this version (127.0.0.1)")
-    add("-n", "--repeat-hosts", type=int, default=1, metavar="N", help="ranks per host (1)")
+    add(
+        "-n",
+        "--repeat-hosts",
+        type=int,
+        metavar="N",
+        help="ranks per host (1; in an allocation of Slurm's the tasks that it has per node)",
+    )
     add("--hostfile", metavar="FILE", help="JSON file of hosts, one rank an entry")
     add(
         "--backend", metavar="B", help="any, ring, jaccl, jaccl-ring, nccl or none (the hostfile's, else any)"
@@ -69,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     import os
     import sys
 
+    from jobkit.agent.client import Agent
     from jobkit.cli import folder
     from jobkit.cli.batch import allocation
     from jobkit.cli.foreground import Foreground
@@ -80,12 +87,13 @@ def run(args: argparse.Namespace) -> int:
         print(args.python or sys.executable)
         return 0
     environ = dict(os.environ)
-    asked = request(args, environ, folder.current(), os.isatty(1))
     job = None
     if args.hosts is None and args.hostfile is None:
         job = allocation(environ, detect(environ, facts(environ)))
-    if job is not None and len(job.hosts) > 1:
+    ranks = () if job is None else tuple(args.repeat_hosts or own for own in job.ranks)
+    asked = request(args, environ, folder.current(), os.isatty(1), sum(ranks) if job else None)
+    if job is not None and (len(job.hosts) > 1 or not job.here):
         from jobkit.cli.batch_launch import launch
 
-        return launch(asked, job, environ)
-    return Foreground(asked, label=args.label, table=args.table).run(args.agent_python or sys.executable)
+        return launch(asked, job, ranks, environ, label=args.label, table=args.table)
+    return Foreground(asked, label=args.label, table=args.table).run(lambda: Agent.start(asked, asked.python))

@@ -40,14 +40,17 @@ class Hosts:
     envs: tuple[str, ...] = ()
 
 
-def request(args: argparse.Namespace, environ: Mapping[str, str], cwd: str, terminal: bool) -> Request:
-    """Return the request that the flags mean.
+def request(
+    args: argparse.Namespace, environ: Mapping[str, str], cwd: str, terminal: bool, total: int | None = None
+) -> Request:
+    """Return the request that the flags mean, for one host.
 
     Args:
         args: The flags.
         environ: The environment to start from.
         cwd: The folder of whoever launches.
         terminal: Whether the output appears on a terminal.
+        total: Ranks of the job; None where they are those of this host.
 
     Raises:
         SpecError: A flag, or the hostfile, cannot be used.
@@ -77,7 +80,7 @@ def request(args: argparse.Namespace, environ: Mapping[str, str], cwd: str, term
         environ=scrub(environ),
         setup=(),
         overlay=given | (_VERBOSE if args.verbose else {}),
-        stdin=_stdin(args.stdin, size),
+        stdin=_stdin(args.stdin, size if total is None else total),
         ports=_ports(args.starting_port),
         subnet=None,
         terminal=_terminal() if terminal else None,
@@ -101,7 +104,7 @@ def _hosts(args: argparse.Namespace) -> Hosts:
         raise SpecError(complaint("--hostfile", "cannot be given together with --hosts"))
     if args.hostfile is not None:
         return read_hostfile(args.hostfile)
-    times = _at_least_one(args.repeat_hosts, "-n")
+    times = 1 if args.repeat_hosts is None else _at_least_one(args.repeat_hosts, "-n")
     if times > _MOST_RANKS:
         raise SpecError(complaint("-n", "too many", got=times, expected=f"at most {_MOST_RANKS}"))
     listed = (args.hosts if args.hosts is not None else _LOCAL[0]).split(",")

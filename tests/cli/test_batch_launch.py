@@ -1,8 +1,9 @@
 """Launches in batch jobs, through stand-ins: scripts that are named as the schedulers' starters and run the
-command on this host. What the real ones do besides is not tested here."""
+command on this host. What the real ones do besides is tested in tests/clusters."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from jobkit.cli.batch_launch import exits
 
 # How many words come before the command in each.
 STAND_INS = {"pbsdsh": 3, "qrsh": 3, "blaunch": 1}
@@ -44,10 +43,12 @@ def launch(request: pytest.FixtureRequest, tmp_path: Path, jobkit_home: Path) ->
     }[starter]
     environ |= {"PATH": f"{tmp_path}:{os.environ['PATH']}", "JOBKIT_HOME": str(jobkit_home)}
 
-    def start(*words: str, **more: str) -> subprocess.Popen[str]:
+    def start(*words: str, stdin: int = subprocess.DEVNULL, **more: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "jobkit", "launch", "-n", "2", *words]
         pipes: dict[str, Any] = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
-        return subprocess.Popen(command, env={**os.environ, **environ, **more}, text=True, **pipes)
+        return subprocess.Popen(
+            command, env={**os.environ, **environ, **more}, stdin=stdin, text=True, **pipes
+        )
 
     return start
 
@@ -60,7 +61,7 @@ def test_ranks_of_every_host_meet(launch: Launch, tmp_path: Path, jobkit_home: P
     (run_dir,) = (jobkit_home / "jobs").iterdir()
     assert [path.name for path in run_dir.iterdir()] == ["attempt-1"]
     argv = (tmp_path / "argv").read_text()
-    assert "batch_node" in argv
+    assert "jobkit.agent.relay" in argv
     assert "hunter2" not in argv
 
 
@@ -71,7 +72,24 @@ def test_the_first_failure_ends_every_host_and_is_the_status(launch: Launch, job
     assert process.returncode == 7
     assert "rank 3 of 4" in error
     (folder,) = jobkit_home.glob("jobs/*/attempt-1")
-    assert sorted(known.status for known in exits(folder)) == [7, 143, 143, 143]
+    statuses = [json.loads(path.read_text())["status"] for path in folder.glob("rank-*.exit.json")]
+    assert sorted(statuses) == [7, 143, 143, 143]
+
+
+def test_input_prefixes_and_the_table_are_those_of_one_machine(launch: Launch) -> None:
+    process = launch("--backend", "none", "--label", "--table", "cat", stdin=subprocess.PIPE)
+    out, error = process.communicate("hello\n")
+    assert sorted(out.splitlines()) == [f"[{rank}] hello" for rank in range(4)], error
+    assert [line.split()[0] for line in error.splitlines()] == ["rank", "0", "1", "2", "3"]
+
+
+def test_one_rank_of_another_host_reads_the_input(launch: Launch) -> None:
+    process = launch("--backend", "none", "--label", "--stdin", "3", "cat", stdin=subprocess.PIPE)
+    # More than fits under way at once.
+    out, error = process.communicate("0123456789abcde\n" * 200_000)
+    assert (out.count("[3] 0123456789abcde\n"), out.count("\n"), process.returncode) == (200_000,) * 2 + (
+        0,
+    ), error
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
