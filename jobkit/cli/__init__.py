@@ -31,6 +31,7 @@ VERBS = (
     "clean",
     "validate",
     "schema",
+    "doctor",
     "bench",
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -175,6 +176,18 @@ def _sent_environ(submission: Submission, environ: Mapping[str, str]) -> dict[st
     given = environment.of_keeper(submission.job_id, environ, {}, submission.secrets)
     kept = environment.of_ranks(given, inherit=plan.inherit)
     return kept | {name: given[name] for name in ("SLURM_CONF",) if name in given}
+
+
+def check(submission: Submission, environ: Mapping[str, str]) -> None:
+    """Let Slurm say what it would do with a submission; nothing of it stays.
+
+    Raises:
+        SubmitError: It would never start it.
+    """
+    text = next(str(file.text) for file in submission.files if file.path == SCRIPT)
+    with tempfile.TemporaryDirectory() as staged:
+        (Path(staged) / SCRIPT).write_text(text)
+        _check(Path(staged), _sent_environ(submission, environ))
 
 
 def _check(staged: Path, given: Mapping[str, str]) -> None:
