@@ -15,13 +15,18 @@ BUILD_TOOLS := "scikit-build-core>=1.1" "nanobind>=2.10" "numpy>=2" cmake ninja
 COMPILED := pyproject.toml jobkit/native/src/CMakeLists.txt $(wildcard jobkit/native/src/*.cc jobkit/native/src/*.h)
 PYTEST_FLAGS ?=
 CPP := $(wildcard $(foreach folder,jobkit/native/src tests/native/src/programs,$(folder)/*.cc $(folder)/*.h))
+SHELL_SCRIPTS := $(wildcard .ci/run slurm/*.sbatch tests/*.sh tests/clusters/*.sh)
 
-.PHONY: demo test check measure-slurm lint format system system-tests clean
+.PHONY: demo slurm test check measure-slurm lint format system system-tests clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)/.installed
 	$(DEMO)/bin/python -m jobkit.native.mlx
 	$(DEMO)/bin/jobkit submit configs/local.yaml --wait --follow
+
+# A shell in a Slurm cluster of three nodes, which ends with it; as root.
+slurm: $(TEST)/.installed
+	PYTHONPATH=tests $(TEST)/bin/python -m clusters.shell
 
 test: lint $(MPI:%=build/%/.installed)
 	JOBKIT_TEST_MPI_PYTHONS=$(subst $(space),$(comma),$(MPI:%=$(CURDIR)/build/%/bin/python)) \
@@ -40,6 +45,7 @@ lint: $(TEST)/.installed
 	$(TEST)/bin/mypy
 	$(TEST)/bin/clang-format --dry-run --Werror $(CPP)
 	$(TEST)/bin/codespell
+	$(TEST)/bin/shellcheck $(SHELL_SCRIPTS)
 
 format: $(TEST)/.installed
 	$(TEST)/bin/ruff check --fix-only .

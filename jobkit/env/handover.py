@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 
 from jobkit.env import names
 from jobkit.env.json_ import loads
 from jobkit.env.start import DEFAULT_PATH
 from jobkit.errors import LaunchError, complaint
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 ENVIRON = "environ.json"
 SECRETS = "secrets"
@@ -29,23 +34,57 @@ def taken(environ: Mapping[str, str], run_dir: str, point: str = "") -> dict[str
     Raises:
         LaunchError: The folder is not here, or its files are not what was written.
     """
+    task_dir = task_folder(run_dir, point)
     given = _read(f"{run_dir}/{ENVIRON}")
-    task_dir = run_dir
-    if point:
-        task_dir = f"{run_dir}/{point}"
-        own = _read(f"{task_dir}/{ENVIRON}") if os.path.exists(f"{task_dir}/{ENVIRON}") else {}
-        given = {**given, **own, names.JOB: f"{given.get(names.JOB, '')}/{point}"}
+    if point and os.path.exists(f"{task_dir}/{ENVIRON}"):
+        given |= _read(f"{task_dir}/{ENVIRON}")
     secrets = _read(f"{run_dir}/{SECRETS}") if os.path.exists(f"{run_dir}/{SECRETS}") else {}
     lost = [name for name, value in secrets.items() if value is None]
     if lost:
         raise LaunchError(complaint(f"{run_dir}/{SECRETS}", "erased, since the job has ended", got=lost[0]))
-    here = os.path.dirname(sys.executable)
-    path = given.get("PATH") or environ.get("PATH") or DEFAULT_PATH
-    first = {} if path.split(":")[0] == here else {"PATH": f"{here}:{path}"}
-    return {"PYTHONUNBUFFERED": "1", **environ, **given, **secrets, **first, names.RUN_DIR: task_dir}
+    found = {"PYTHONUNBUFFERED": "1", **_set_up(environ, task_dir), **given, **secrets}
+    return found | {"PATH": search_path(found.get("PATH", ""))} | identity(run_dir, point)
 
 
-def _read(path: str) -> dict[str, str]:
+def task_folder(run_dir: str, point: str) -> str:
+    """Return the folder of a job, or of a point of a sweep."""
+    return f"{run_dir}/{point}" if point else run_dir
+
+
+def identity(run_dir: str, point: str) -> dict[str, str]:
+    """Return the variables that say which job, or point of a sweep, a process is for.
+
+    Raises:
+        LaunchError: The folder is not here, or its files are not what was written.
+    """
+    job = _read(f"{run_dir}/{ENVIRON}").get(names.JOB, "")
+    return {names.JOB: f"{job}/{point}" if point else job, names.RUN_DIR: task_folder(run_dir, point)}
+
+
+def search_path(path: str) -> str:
+    """Return a PATH on which this interpreter's folder comes first."""
+    here, path = os.path.dirname(sys.executable), path or DEFAULT_PATH
+    return path if path.split(":")[0] == here else f"{here}:{path}"
+
+
+def setup_file(environ: Mapping[str, str], task_dir: str) -> str:
+    """Return where `setup` leaves what it changed on this node."""
+    node = environ.get("SLURMD_NODENAME") or os.uname().nodename
+    return f"{task_dir}/attempt-{environ.get(names.ATTEMPT) or 1}/setup-{node}.json"
+
+
+def _set_up(environ: Mapping[str, str], task_dir: str) -> dict[str, str]:
+    """Return an environment with the changes of the `setup` lines, where the job has some."""
+    path = setup_file(environ, task_dir)
+    if not os.path.exists(path):
+        return dict(environ)
+    changes = _read(path)
+    kept = {name: value for name, value in environ.items() if name not in changes["unset"]}
+    kept.update(changes["set"])
+    return kept
+
+
+def _read(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             found = loads(file.read())

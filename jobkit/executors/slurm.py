@@ -119,7 +119,6 @@ def _refused(plan: Plan, run_dir: str) -> list[str]:
     """Return a complaint about everything that would have to be ignored."""
     missing = {
         "retries": any((plan.retries.preempted, plan.retries.node_failure, plan.retries.failed)),
-        "setup": bool(plan.setup),
         "slurm.login": plan.slurm.login is not None,
     }
     found = [
@@ -157,7 +156,7 @@ def submit(submission: Submission, environ: Mapping[str, str], origin: Origin) -
     try:
         given = _sent_environ(submission, environ)
         try:
-            _check(staged, given)
+            _check(staged, submission, given)
             with interrupts.deferred():
                 run_dir = create.publish(staged, submission, environ)
         except BaseException:
@@ -172,7 +171,7 @@ def submit(submission: Submission, environ: Mapping[str, str], origin: Origin) -
 
 def _sent_environ(submission: Submission, environ: Mapping[str, str]) -> dict[str, str]:
     """Return what sbatch gets and the job inherits: nothing of a launcher around this process, no secret."""
-    plan = plan_file.loads(next(str(file.text) for file in submission.files if file.path == folder.PLAN))
+    plan = _plan(submission)
     given = environment.of_keeper(submission.job_id, environ, {}, submission.secrets)
     kept = environment.of_ranks(given, inherit=plan.inherit)
     return kept | {name: given[name] for name in ("SLURM_CONF",) if name in given}
@@ -187,10 +186,10 @@ def check(submission: Submission, environ: Mapping[str, str]) -> None:
     text = next(str(file.text) for file in submission.files if file.path == SCRIPT)
     with tempfile.TemporaryDirectory() as staged:
         (Path(staged) / SCRIPT).write_text(text)
-        _check(Path(staged), _sent_environ(submission, environ))
+        _check(Path(staged), submission, _sent_environ(submission, environ))
 
 
-def _check(staged: Path, given: Mapping[str, str]) -> None:
+def _check(staged: Path, submission: Submission, given: Mapping[str, str]) -> None:
     """Let Slurm say what it would do with the script.
 
     Raises:
@@ -198,7 +197,17 @@ def _check(staged: Path, given: Mapping[str, str]) -> None:
     """
     answer = client.call(("sbatch", "--test-only", str(staged / SCRIPT)), given)
     if answer.status:
+        points = len(_plan(submission).tasks)
+        most = client.longest_array(given) if points > 1 else None
+        if most is not None and points > most:
+            wrong = "more points than Slurm here takes in one job array (MaxArraySize)"
+            hint = "make several sweeps of it"
+            raise SubmitError(complaint("sweep", wrong, got=points, expected=f"at most {most}", hint=hint))
         raise SubmitError(complaint("sbatch", f"Slurm does not take the job: {answer.words}"))
+
+
+def _plan(submission: Submission) -> Plan:
+    return plan_file.loads(next(str(file.text) for file in submission.files if file.path == folder.PLAN))
 
 
 def _send(submission: Submission, run_dir: Path, given: Mapping[str, str], lock: int) -> None:

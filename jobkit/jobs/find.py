@@ -131,4 +131,6 @@ def _scheduled(scheduler: str, number: str, job: str, environ: Mapping[str, str]
             continue
         if known.executor == scheduler and known.scheduler_id == number:
             return _point(found, point, job) if underscore else found
+        if known.executor == foreign.EXECUTOR and known.id == f"{scheduler}-{number}":
+            return found
     raise _unknown(job)

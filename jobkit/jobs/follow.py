@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobkit.jobs import folder
-from jobkit.jobs.record import Record, TaskRecord
+from jobkit.jobs.record import ENDED, Record, TaskRecord
 
 OUT, ERR = "out", "err"
 _CHUNK_BYTES = 1 << 20
@@ -150,6 +150,8 @@ class Follower:
         """
         for task in known.tasks:
             self._open(known, task)
+            if task.state in ENDED:
+                self._close((task.point, self.choice.attempt or task.attempt))
         every = [source for sources in self.sources.values() for source in sources]
         while sum(source.pump() for source in every):  # each in its turn, so that none waits for another
             pass
@@ -163,6 +165,12 @@ class Follower:
                 while source.pump():
                     pass
                 source.pump(to_the_end=True)
+
+    def _close(self, key: tuple[str | None, int]) -> None:
+        """Pass on the rest of an attempt for good: of a long sweep only what still runs is looked at."""
+        if self.sources.get(key):
+            self.finish([key])
+            self.sources[key] = []
 
     def _open(self, known: Record, task: TaskRecord) -> None:
         attempt = self.choice.attempt or task.attempt

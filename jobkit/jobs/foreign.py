@@ -25,6 +25,17 @@ from jobkit.jobs.record import (
 )
 
 EXECUTOR = "foreign"
+# Where the templates in slurm/ keep the folders of their jobs, by number.
+TEMPLATES = ".jobkit"
+
+
+def name(run_dir: Path) -> str:
+    """Return the id of a job by its folder: that of a template's is called by its number alone.
+
+    >>> name(Path("/work/.jobkit/12")), name(Path("/home/jobs/slurm-12.0"))
+    ('slurm-12', 'slurm-12.0')
+    """
+    return f"slurm-{run_dir.name}" if run_dir.parent.name == TEMPLATES else run_dir.name
 
 
 def look(run_dir: Path) -> Record | None:
@@ -54,8 +65,8 @@ def look(run_dir: Path) -> Record | None:
     )
     return settled(
         Record(
-            id=run_dir.name,
-            name=run_dir.name,
+            id=name(run_dir),
+            name=name(run_dir),
             executor=EXECUTOR,
             state=task.state,
             created=task.started or clock.rfc3339(clock.now()),

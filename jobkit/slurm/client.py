@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ TIMEOUT_S = 60.0
 _WORDS = 1000  # characters of what a command says that are passed on
 # Each command has variables of its own that stand for options: a filter in them would hide jobs.
 _OPTIONS = ("SQUEUE_", "SCONTROL_", "SCANCEL_", "SACCT_")
+
+
+_MAX_ARRAY_SIZE = re.compile(r"^MaxArraySize\s*=\s*(\d+)", re.MULTILINE)
 
 
 class UnansweredError(SubmitError):
@@ -80,11 +84,23 @@ def own_environ(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def cancel(number: str, environ: Mapping[str, str]) -> None:
-    """Cancel a job of Slurm's; one that has ended is left as it is.
+    """Cancel a job of Slurm's, or a point of a sweep; one that has ended is left as it is.
+
+    A point that waits is no job of its own in Slurm, and cancelled as it is would be forgotten: jobs that
+    come after it would start. On hold, it becomes one.
 
     Raises:
         SubmitError: Slurm refuses it, or does not answer.
     """
+    if "_" in number:
+        call(("scontrol", "hold", number), own_environ(environ))  # refused of what does not wait
     answer = call(("scancel", number), own_environ(environ))
     if answer.status and "Invalid job id" not in answer.words:
         raise SubmitError(f"scancel {number}: {answer.words}")
+
+
+def longest_array(environ: Mapping[str, str]) -> int | None:
+    """Return how many tasks a job array may have here, None where Slurm does not say."""
+    answer = call(("scontrol", "show", "config"), own_environ(environ))
+    found = _MAX_ARRAY_SIZE.search(answer.out)
+    return int(found[1]) if found else None

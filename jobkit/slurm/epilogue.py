@@ -15,8 +15,9 @@ from pathlib import Path
 
 from jobkit.agent import verdict
 from jobkit.env.record import RankExit, now
+from jobkit.errors import Exit
 from jobkit.jobs import files, folder, secret_file
-from jobkit.slurm import memory, naming
+from jobkit.slurm import memory, naming, setup
 
 SCHEMA = 1
 _FILE = "batch.exit.json"
@@ -34,6 +35,7 @@ class BatchExit:
         status: That of the rank that failed first, else srun's.
         ended: RFC 3339, UTC.
         rank, host: A rank that was killed with its shim, of which only Slurm tells; None without one.
+        reason: Why no rank was started, None where they were.
         out_of_memory: Whether it was killed since the job had more memory than it may.
     """
 
@@ -42,6 +44,7 @@ class BatchExit:
     ended: str
     rank: int | None = None
     host: str | None = None
+    reason: str | None = None
     out_of_memory: bool = False
 
 
@@ -98,10 +101,14 @@ def ending(task_dir: Path, attempt_dir: Path, srun: int) -> BatchExit:
     exceeded = memory.was_exceeded(log)
     if first is not None:
         return BatchExit(srun, first.status, now(), out_of_memory=exceeded and first.status == _SIGKILL)
+    unset = setup.failed(attempt_dir) if srun else None
+    if unset is not None:
+        return BatchExit(srun, int(Exit.NOT_STARTED), now(), reason=unset)
     # Where all ranks of a step are killed together, it is not the first that had too much.
     gone = memory.hungriest(os.environ.get("SLURM_JOB_ID", ""), os.environ) if exceeded else killed(log)
     rank, host = gone or (None, None)
-    return BatchExit(srun, _SIGKILL if gone or exceeded else srun, now(), rank, host, exceeded)
+    status = _SIGKILL if gone or exceeded else srun
+    return BatchExit(srun, status, now(), rank, host, out_of_memory=exceeded)
 
 
 def _erase_secrets(run_dir: Path, point: str | None) -> None:

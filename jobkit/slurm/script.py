@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from submitit.slurm.slurm import SlurmExecutor
@@ -14,6 +14,9 @@ from jobkit.slurm.naming import COMMENT, LOG, LOG_OF_POINT
 
 _POINT = '"$SLURM_ARRAY_TASK_ID"'
 _EPILOGUE = "jobkit.slurm.epilogue"
+_SETUP = "jobkit.slurm.setup"
+# Of every step. The other tasks end when one fails, and not when one succeeds.
+_STEP = {"input": "none", "kill-on-bad-exit": "1", "wait": "0"}
 _END_OF_OPTIONS = "\n\n# setup\n"
 
 
@@ -85,7 +88,7 @@ def render(plan: Plan, job_id: str, run_dir: str, workdir: str, after: Sequence[
         nodes=plan.nodes,
         ntasks_per_node=plan.ranks_per_node,
         cpus_per_task=plan.cpus_per_rank,
-        gpus_per_node=plan.gpus_per_rank * plan.ranks_per_node or None,
+        gpus_per_node=_gpus(plan) or None,
         partition=plan.slurm.partition,
         account=plan.slurm.account,
         qos=plan.slurm.qos,
@@ -97,6 +100,14 @@ def render(plan: Plan, job_id: str, run_dir: str, workdir: str, after: Sequence[
         additional_parameters=_more(plan, run_dir, after),
     )
     return script.text()
+
+
+def _gpus(plan: Plan) -> int:
+    """Return how many GPUs of each node are asked for; where ranks share them, as many as one rank has.
+
+    `slurm.extra` may ask for more (`gpus-per-node: 2`).
+    """
+    return plan.gpus_per_rank * (1 if plan.share_gpus else plan.ranks_per_node)
 
 
 def minutes(seconds: float) -> int:
@@ -119,7 +130,8 @@ def _more(plan: Plan, run_dir: str, after: Sequence[str]) -> dict[str, Any]:
         found["kill-on-invalid-dep"] = "yes"  # it would wait for ever
     if plan.signal is not None:
         found["signal"] = f"{plan.signal.name}@{math.ceil(plan.signal.before_s)}"
-    return found | {name: value or True for name, value in plan.slurm.extra.items()}
+    # As submitit writes the names of what it takes itself, so that these come in its place.
+    return found | {name.replace("-", "_"): value or True for name, value in plan.slurm.extra.items()}
 
 
 def pattern(path: str) -> str:
@@ -157,7 +169,18 @@ def _command(plan: Plan, run_dir: str, workdir: str) -> str:
         f"{shim} --point {_POINT} {options}" if plan.is_sweep else f"{shim} {options}",
         '"$@"' if plan.is_sweep else shlex.join(plan.tasks[0].command),
     ]
-    return "\n".join((*_chosen(plan), " \\\n  ".join(lines)))
+    return "\n".join((*_chosen(plan), *_set_up(plan, run_dir, workdir), " \\\n  ".join(lines)))
+
+
+def _set_up(plan: Plan, run_dir: str, workdir: str) -> list[str]:
+    """Return the step that runs `setup` on every node; without its success no rank is started."""
+    if not plan.setup:
+        return []
+    options = {"nodes": str(plan.nodes), "ntasks": str(plan.nodes), "ntasks-per-node": "1"}
+    step = shlex.join(("srun", *_flags(options | _STEP | plan.slurm.srun | {"mpi": "none"})))
+    program = shlex.join((plan.python, "-m", _SETUP, run_dir))
+    words = shlex.join((workdir, *plan.setup))
+    return [f"{step} \\\n  {program} {_POINT if plan.is_sweep else repr('')} \\\n  {words} &&"]
 
 
 def _chosen(plan: Plan) -> list[str]:
@@ -174,11 +197,11 @@ def _srun(plan: Plan) -> list[str]:
         "nodes": str(plan.nodes),
         "ntasks": str(plan.ranks),
         "ntasks-per-node": str(plan.ranks_per_node),
-        "cpus-per-task": str(plan.cpus_per_rank or ""),
-        "input": "none",
-        "kill-on-bad-exit": "1",  # the other ranks end when one fails
-        "wait": "0",  # and not when one succeeds
     }
-    options = {name: value for name, value in options.items() if value} | {"unbuffered": ""}
-    options |= plan.slurm.srun
+    if plan.cpus_per_rank:
+        options["cpus-per-task"] = str(plan.cpus_per_rank)
+    return _flags(options | _STEP | {"unbuffered": ""} | plan.slurm.srun)
+
+
+def _flags(options: Mapping[str, str]) -> list[str]:
     return [f"--{name}={value}" if value else f"--{name}" for name, value in options.items()]

@@ -65,7 +65,8 @@ class _Left:
         if self.batch is None:
             return False
         by_itself = self.first is not None and self.first.victim_of is None
-        return by_itself or self.batch.srun == 0 or self.batch.out_of_memory
+        unset = self.batch.reason is not None
+        return by_itself or unset or self.batch.srun == 0 or self.batch.out_of_memory
 
 
 def look(run_dir: Path, known: Record) -> Record:
@@ -135,8 +136,10 @@ def _seen(run_dir: Path, known: Record, environ: Mapping[str, str]) -> Record:
         tasks = [_as_left(one) for one in left]
     else:
         open_ = [one.task for one in left if one.task.state not in record.ENDED and not one.decides]
-        rows = queue.find([_scheduled(known, task) for task in open_], environ, since=_since(run_dir))
-        tasks = [_looked_up(one, known, rows, run_dir) for one in left]
+        numbers = [_scheduled(known, task) for task in open_]
+        rows = queue.find(numbers, environ, since=_since(run_dir))
+        has_array = len(rows) < len(numbers) and known.is_sweep and _has_array(known, environ)
+        tasks = [_looked_up(one, known, rows, run_dir, has_array=has_array) for one in left]
     return record.settled(replace(known, tasks=tuple(map(_open_or_ended, tasks))))
 
 
@@ -172,13 +175,27 @@ def _scheduled(known: Record, task: TaskRecord) -> str:
     return own
 
 
-def _looked_up(left: _Left, known: Record, rows: Mapping[str, Seen], run_dir: Path) -> TaskRecord:
-    """Return a task as it is, given what Slurm says of the job's tasks."""
+def _has_array(known: Record, environ: Mapping[str, str]) -> bool:
+    """Tell whether Slurm knows of any point of a sweep."""
+    rows = queue.every(environ).values()
+    return any(seen.number.partition("_")[0] == known.scheduler_id and _ours(seen, known) for seen in rows)
+
+
+def _looked_up(
+    left: _Left, known: Record, rows: Mapping[str, Seen], run_dir: Path, *, has_array: bool
+) -> TaskRecord:
+    """Return a task as it is, given what Slurm says of the job's tasks.
+
+    Of a point that is cancelled while it waits Slurm keeps nothing; it knows the other points still.
+    """
     if left.task.state in record.ENDED or left.decides:
         return _as_left(left)
     own = _scheduled(known, left.task)
     cancelled = any((path / folder.CANCEL).exists() for path in {run_dir, left.folder})
-    return _described(left, _ours(rows.get(own), known), own, cancelled)
+    seen = _ours(rows.get(own), known)
+    if seen is None and (has_array or cancelled) and left.task.point is not None and not left.task.attempt:
+        seen = Seen(own, "CANCELLED", None, "", "")
+    return _described(left, seen, own, cancelled)
 
 
 def _ours(seen: Seen | None, known: Record) -> Seen | None:
@@ -226,7 +243,8 @@ def _described(left: _Left, seen: Seen | None, own: str, cancelled: bool) -> Tas
     if seen.state in _ENDED:
         return _ended_by_slurm(left, seen, cancelled)
     task = _decided(left, seen)
-    if task.state == record.FAILED and task.exit is not None and task.exit.rank is None:
+    unexplained = task.reason is None and task.exit is not None and task.exit.rank is None
+    if task.state == record.FAILED and unexplained:
         log = naming.log(left.folder)
         if log is None:
             return replace(task, state=record.LOST, reason=_unshared(left.folder), exit=exits.NOT_STARTED)
@@ -277,6 +295,9 @@ def _decided(left: _Left, seen: Seen | None) -> TaskRecord:
     status = batch.status if batch else _status(seen)
     if status == 0:
         return replace(task, state=record.SUCCEEDED, exit=exits.SUCCESS)
+    if batch and batch.reason is not None:
+        exit_ = exits.unstarted(status, None, None)
+        return replace(task, state=record.FAILED, exit=exit_, reason=batch.reason, failed=ended)
     exit_ = JobExit(status, kind=exits.kind(status, None))
     if batch and batch.rank is not None:
         exit_ = JobExit(status, batch.rank, batch.host, "SIGKILL", exits.kind(status, "SIGKILL"))

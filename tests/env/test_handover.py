@@ -19,12 +19,12 @@ def written(folder: Path, name: str, value: object) -> str:
 
 
 def test_what_was_written_comes_over_what_is_inherited(tmp_path: Path) -> None:
-    run_dir = written(tmp_path, "environ.json", {"A": "1,'\n", "B": "2"})
+    run_dir = written(tmp_path, "environ.json", {"A": "1,'\n", "B": "2", "JOBKIT_JOB": "a"})
     written(tmp_path, "secrets", {"C": "3"})
     got = handover.taken({"A": "0", "D": "4", "PATH": "/bin"}, run_dir)
     assert got == {
         "A": "1,'\n", "B": "2", "C": "3", "D": "4", "PATH": f"{HERE}:/bin", "PYTHONUNBUFFERED": "1",
-        "JOBKIT_RUN_DIR": run_dir,
+        "JOBKIT_JOB": "a", "JOBKIT_RUN_DIR": run_dir,
     }  # fmt: skip
 
 
@@ -48,6 +48,17 @@ def test_a_folder_that_comes_first_already_is_not_added(tmp_path: Path) -> None:
 def test_a_buffered_python_stays_what_the_user_wants(tmp_path: Path) -> None:
     run_dir = written(tmp_path, "environ.json", {})
     assert handover.taken({"PYTHONUNBUFFERED": ""}, run_dir)["PYTHONUNBUFFERED"] == ""
+
+
+def test_what_setup_changed_comes_over_what_is_inherited_and_below_the_spec(tmp_path: Path) -> None:
+    run_dir = written(tmp_path, "environ.json", {"A": "spec", "JOBKIT_JOB": "a"})
+    (tmp_path / "attempt-2").mkdir()
+    changed = {"set": {"A": "setup", "B": "setup"}, "unset": ["C"]}
+    written(tmp_path / "attempt-2", "setup-n1.json", changed)
+    around = {"B": "0", "C": "0", "JOBKIT_ATTEMPT": "2", "SLURMD_NODENAME": "n1"}
+    got = handover.taken(around, run_dir)
+    assert (got["A"], got["B"], got.get("C")) == ("spec", "setup", None)
+    assert handover.taken({**around, "JOBKIT_ATTEMPT": "1"}, run_dir)["B"] == "0"
 
 
 def test_bytes_that_are_no_utf_8_survive(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -82,7 +83,6 @@ def test_the_shims_settings_are_handed_over() -> None:
     ("text", "key"),
     [
         ("retries: {failed: 1}\n", "retries"),
-        ("setup: ['true']\n", "setup"),
         ("slurm: {login: host}\n", "slurm.login"),
     ],
 )
@@ -112,7 +112,7 @@ def test_what_would_break_the_script_is_refused(text: str, words: str) -> None:
 
 def test_every_reason_comes_at_once() -> None:
     with pytest.raises(SubmitError) as caught:
-        prepared("setup: ['true']\nretries: {failed: 1}\n")
+        prepared("retries: {failed: 1}\nslurm: {login: host}\n")
     assert len(str(caught.value).splitlines()) == 2
 
 
@@ -222,3 +222,75 @@ def test_without_slurm_it_says_so(jobkit_home: Path, origin: Origin, monkeypatch
     with pytest.raises(SubmitError, match="sbatch: no such program on this machine"):
         slurm.submit(sent, os.environ, origin)
     assert list((jobkit_home / "jobs").iterdir()) == []
+
+
+# Writes down what it gets: its arguments, its environment, and the run folder with the script.
+RECORDER = """#!/bin/sh
+env -0 > {folder}/environ
+case "$1" in --test-only) exit 0;; esac
+printf '%s\\0' "$@" > {folder}/argv
+cp -r "${{1%/*}}" {folder}/received
+echo Submitted batch job 12
+"""
+GIVEN = """
+executor: slurm
+run: [python, a.py, "it's $HOME", '${{ sweep.lr }}']
+nodes: 2
+ranks_per_node: 2
+env: {LR: 'lr, ${{ sweep.lr }}', SAME: "1\\n2"}
+forward: [FORWARDED]
+secrets: [TOKEN]
+setup: [module load a]
+time: 5m
+slurm: {partition: gpu, srun: {mpi: pmix}, extra: {exclusive: ''}}
+"""
+
+
+@pytest.mark.parametrize("sweep", ["", "sweep: {lr: [0.1, '1,2', 3]}\nparallel: 2\n"], ids=["plain", "sweep"])
+def test_sbatch_gets_byte_for_byte_what_the_dry_run_shows(sweep: str, tmp_path: Path) -> None:
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text(RECORDER.format(folder=tmp_path))
+    sbatch.chmod(0o700)
+    text = GIVEN if sweep else GIVEN.replace("${{ sweep.lr }}", "0.1")
+    (tmp_path / "a.yaml").write_text(text + sweep)
+    kept = {"HOME": str(tmp_path), "LANG": "C.UTF-8", "SLURM_CONF": "/slurm.conf", "FORWARDED": "a,'b\nc"}
+    around = {**kept, "TOKEN": "s3cret", "SLURM_NTASKS": "3", "SBATCH_PARTITION": "x", "RANK": "7"}
+
+    def jobkit(path: str, *flags: str) -> str:
+        words = (sys.executable, "-m", "jobkit", "submit", "a.yaml", "--id", "x", *flags)
+        done = subprocess.run(
+            words, cwd=tmp_path, env={**around, "PATH": path}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    shown = json.loads(jobkit("/nowhere", "--dry-run", "--json"))  # which has no Slurm
+    path = f"{sbatch.parent}:{os.environ['PATH']}"
+    jobkit(path)
+    argv = (tmp_path / "argv").read_bytes().split(b"\0")[:-1]
+    assert ["sbatch", *map(os.fsdecode, argv)] == shown["command"]
+    for file in shown["files"]:
+        received = tmp_path / "received" / file["path"]
+        if file["text"] is None:
+            assert json.loads(received.read_text()) == {"TOKEN": "s3cret"}
+        else:
+            assert received.read_bytes() == file["text"].encode(), file["path"]
+        assert f"{received.stat().st_mode & 0o777:04o}" == file["mode"]
+    got = dict(item.split("=", 1) for item in (tmp_path / "environ").read_text().split("\0") if item)
+    shells = {"PWD", "OLDPWD", "SHLVL", "_"}
+    assert {name: value for name, value in got.items() if name not in shells} == {**kept, "PATH": path}
+
+
+def test_an_array_that_is_too_long_is_refused_with_the_limit(
+    tmp_path: Path, jobkit_home: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, script in (("sbatch", "exit 1"), ("scontrol", "echo 'MaxArraySize = 3'")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o700)
+    around = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    monkeypatch.setenv("PATH", around["PATH"])
+    text = HEAD + "sweep: {a: [1, 2, 3, 4]}\n"
+    sent = slurm.prepare(plan(parse(text, "a.yaml", around), cwd="/"), "a", text, around)
+    with pytest.raises(SubmitError, match=r"^sweep: more points .*MaxArraySize\), got 4, expected at most 3"):
+        slurm.submit(sent, around, origin)

@@ -154,6 +154,20 @@ def test_the_points_of_a_sweep_are_named(tmp_path: Path, make_record: Make) -> N
     assert bytes(alone.out) == b"a\n"
 
 
+def test_a_point_that_has_ended_is_not_looked_at_again(tmp_path: Path, make_record: Make) -> None:
+    ended = TaskRecord("0", state="succeeded", attempt=1, ranks=(RankRecord(0),))
+    known = make_record(tasks=(ended, TaskRecord("1", attempt=1, ranks=(RankRecord(0),))))
+    write(tmp_path / "0", 0, b"a")
+    taken = Taken(tmp_path)
+    taken.follower.pump(known)
+    assert bytes(taken.out) == b"[0] a"
+    write(tmp_path / "0", 0, b"late\n")
+    write(tmp_path / "1", 0, b"b\n")
+    taken.follower.pump(known)
+    taken.follower.pump(known, to_the_end=True)
+    assert bytes(taken.out) == b"[0] a\n[1] b\n"
+
+
 def test_a_job_that_has_not_started_has_written_nothing(tmp_path: Path, make_record: Make) -> None:
     taken = Taken(tmp_path)
     taken.follower.pump(job(make_record, attempt=0), to_the_end=True)

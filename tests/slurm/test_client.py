@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from jobkit.errors import SubmitError
@@ -49,3 +51,27 @@ def test_a_job_that_has_ended_is_no_error_of_cancel(
     else:
         with pytest.raises(SubmitError, match="scancel 7: no contact"):
             client.cancel("7", {})
+
+
+def test_the_longest_array_is_in_the_configuration(tmp_path: Path) -> None:
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text("#!/bin/sh\necho 'MaxArraySize            = 1001'\n")
+    scontrol.chmod(0o700)
+    assert client.longest_array({"PATH": f"{tmp_path}:/bin"}) == 1001
+    scontrol.write_text("#!/bin/sh\n")
+    assert client.longest_array({"PATH": f"{tmp_path}:/bin"}) is None
+
+
+@pytest.mark.parametrize(("number", "first"), [("7", "scancel"), ("7_1", "scontrol")])
+def test_a_waiting_point_becomes_a_job_before_it_is_cancelled(
+    number: str, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, ...]] = []
+
+    def call(words: tuple[str, ...], _environ: object) -> client.Answer:
+        calls.append(words)
+        return client.Answer(int(words[0] == "scontrol"), "", "Job is not pending")
+
+    monkeypatch.setattr(client, "call", call)
+    client.cancel(number, {})
+    assert (calls[0][0], calls[-1]) == (first, ("scancel", number))

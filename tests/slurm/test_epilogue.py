@@ -54,6 +54,16 @@ def test_a_rank_that_was_killed_with_its_shim_is_found_in_what_srun_said(
     assert (written.rank, written.host) == (3, "h2")
 
 
+def test_a_setup_that_failed_is_why_no_rank_was_started(tmp_path: Path) -> None:
+    attempt = tmp_path / "attempt-1"
+    attempt.mkdir()
+    (attempt / "setup-h.json").write_text('{"failed": "setup: line 1 failed"}')
+    assert epilogue.main([str(tmp_path), "1", "1"]) == 125
+    written = epilogue.batch_exit(attempt)
+    assert written is not None
+    assert written.reason == "setup: line 1 failed"
+
+
 def test_secrets_are_erased(tmp_path: Path) -> None:
     (tmp_path / "attempt-1").mkdir()
     (tmp_path / "secrets").write_bytes(secret_file.dumps({"TOKEN": "s3cret"}))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -77,6 +78,24 @@ def test_a_sweep_is_an_array_whose_tasks_choose_their_commands(tmp_path: Path) -
         assert done.stdout == f"echo|{word}|"
     (tmp_path / "a").write_text(rendered(text))
     subprocess.run(["bash", "-n", tmp_path / "a"], check=True)
+
+
+def test_setup_is_a_step_with_a_task_for_each_node_whose_success_the_ranks_need() -> None:
+    text = "nodes: 2\nranks_per_node: 4\nsetup: ['module load a', \"echo 'b'\"]\n" + MORE
+    lines = rendered(text).splitlines()
+    first, program, words, ranks = lines[(i := lines.index("export SUBMITIT_EXECUTOR=slurm") + 1) : i + 4]
+    assert set(first.split()) >= {"--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--mpi=none", "--overlap"}
+    assert program.endswith(f"-m jobkit.slurm.setup {shlex.quote(RUN_DIR)} '' \\")
+    assert words == """  /project 'module load a' 'echo '"'"'b'"'"'' &&"""
+    assert ranks.startswith("srun ")
+
+
+def test_shared_gpus_are_asked_for_once() -> None:
+    text = "ranks_per_node: 4\ngpus_per_rank: 2\n"
+    assert options(text)["gpus-per-node"] == "8"
+    assert options(f"{text}share_gpus: true\n")["gpus-per-node"] == "2"
+    more = options(text + "share_gpus: true\nslurm: {extra: {gpus-per-node: 3}}\n")
+    assert more["gpus-per-node"] == "3"
 
 
 def test_srun_is_told_everything_itself() -> None:

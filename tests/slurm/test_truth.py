@@ -144,6 +144,14 @@ def test_a_run_folder_that_no_node_could_write_is_told(run_dir: Path, slurm: dic
     assert f"{run_dir}: no node has written anything there" in (reason or "")
 
 
+def test_a_setup_that_failed_is_told_without_slurm(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "every", _unanswered)
+    (run_dir / "attempt-1").mkdir()
+    (run_dir / "attempt-1" / "setup-h.json").write_text('{"failed": "setup: line 1 failed"}')
+    epilogue.main([str(run_dir), "1", "125"])
+    assert told(run_dir) == ("failed", 125, "setup: line 1 failed")
+
+
 def test_a_slurm_that_does_not_answer_changes_nothing(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "find", _unanswered)
     assert told(run_dir) == ("queued", None, "as last known, since Slurm cannot be asked: down")
@@ -275,6 +283,17 @@ def test_a_point_that_nobody_knows_is_not_written_down_as_lost(sweep: Path, slur
     left(sweep / "0", (0, False), srun=0)
     assert [task.state for task in truth.look(sweep).tasks] == ["succeeded", "lost"]
     assert [task.state for task in record.read(sweep).tasks] == ["succeeded", "queued"]
+
+
+def test_a_waiting_point_that_has_left_its_array_was_cancelled(sweep: Path, slurm: dict[str, Seen]) -> None:
+    slurm["7_0"] = row("7_0", "RUNNING")
+    assert [(task.state, task.reason) for task in truth.look(sweep).tasks] == [
+        ("running", None),
+        ("cancelled", "cancelled in Slurm"),
+    ]
+    slurm.clear()
+    (sweep / "0" / "attempt-1").mkdir()  # of what has run, only its records tell the end
+    assert [task.state for task in truth.look(sweep).tasks] == ["lost", "cancelled"]
 
 
 def test_a_request_for_a_point_is_its_users(sweep: Path, slurm: dict[str, Seen]) -> None:
