@@ -60,7 +60,8 @@ def attempt(folder: Path, number: int) -> Path:
 
 def latest_attempt(folder: Path) -> int:
     """Return the latest attempt of a task that has begun, 0 before the first."""
-    numbers = [path.name.removeprefix("attempt-") for path in folder.glob("attempt-*")]
+    with os.scandir(folder) as entries:
+        numbers = [one.name.removeprefix("attempt-") for one in entries if one.name.startswith("attempt-")]
     return max((int(text) for text in numbers if text.isdecimal()), default=0)
 
 

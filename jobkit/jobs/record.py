@@ -199,10 +199,24 @@ def read(folder: Path) -> Record:
 
 
 def dumps(record: Record) -> str:
-    """Return the text of a record."""
-    data = {"schema": SCHEMA, **asdict(record), "exit": exit_json(record.exit), "attempt": record.attempt}
-    data["tasks"] = [{**asdict(task), "exit": exit_json(task.exit)} for task in record.tasks]
-    return json.dumps(data, indent=1) + "\n"
+    """Return the text of a record: a key a line, and a task a line, as a sweep may have thousands.
+
+    It is written whole at each change, so it is made without the walks of `asdict` and of an indented text.
+    """
+    data = {"schema": SCHEMA, **vars(record), "exit": exit_json(record.exit), "attempt": record.attempt}
+    data["origin"], data["keeper"] = asdict(record.origin), _identity_json(record.keeper)
+    tasks = ",\n  ".join(json.dumps(_task_data(task)) for task in data.pop("tasks"))
+    lines = [f' "{key}": {json.dumps(value)}' for key, value in data.items()]
+    return "{\n" + ",\n".join([*lines, f' "tasks": [\n  {tasks}\n ]']) + "\n}\n"
+
+
+def _task_data(task: TaskRecord) -> dict[str, Any]:
+    own = {"exit": exit_json(task.exit), "agent": _identity_json(task.agent)}
+    return {**vars(task), **own, "ranks": [vars(rank) for rank in task.ranks]}
+
+
+def _identity_json(identity: Identity | None) -> dict[str, Any] | None:
+    return None if identity is None else asdict(identity)
 
 
 def loads(data: bytes) -> Record:

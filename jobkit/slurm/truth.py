@@ -76,9 +76,10 @@ def look(run_dir: Path, known: Record) -> Record:
     """
     if known.scheduler_id is None and folder.is_held(run_dir):
         return known
-    known = record.read(run_dir)  # the submitter may have written it between the two looks
-    if known.state in record.ENDED:
-        return known
+    if known.scheduler_id is None:
+        known = record.read(run_dir)  # the submitter may have written it between the two looks
+        if known.state in record.ENDED:
+            return known
     try:
         now = _seen(run_dir, known, os.environ)
     except SubmitError as error:
@@ -191,8 +192,9 @@ def _looked_up(
     if left.task.state in record.ENDED or left.decides:
         return _as_left(left)
     own = _scheduled(known, left.task)
-    cancelled = any((path / folder.CANCEL).exists() for path in {run_dir, left.folder})
     seen = _ours(rows.get(own), known)
+    over = seen is None or seen.state == "CANCELLED"
+    cancelled = over and any((path / folder.CANCEL).exists() for path in {run_dir, left.folder})
     if seen is None and (has_array or cancelled) and left.task.point is not None and not left.task.attempt:
         seen = Seen(own, "CANCELLED", None, "", "")
     return _described(left, seen, own, cancelled)
