@@ -118,7 +118,6 @@ def _notes(plan: Plan) -> tuple[str, ...]:
 def _refused(plan: Plan, run_dir: str) -> list[str]:
     """Return a complaint about everything that would have to be ignored."""
     missing = {
-        "retries": any((plan.retries.preempted, plan.retries.node_failure, plan.retries.failed)),
         "slurm.login": plan.slurm.login is not None,
     }
     found = [

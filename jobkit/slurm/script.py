@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from submitit.slurm.slurm import SlurmExecutor
 
 from jobkit.plan import Plan
+from jobkit.slurm import again
 from jobkit.slurm.naming import COMMENT, LOG, LOG_OF_POINT
 
 _POINT = '"$SLURM_ARRAY_TASK_ID"'
-_EPILOGUE = "jobkit.slurm.epilogue"
+_PROLOGUE, _EPILOGUE = "jobkit.slurm.prologue", "jobkit.slurm.epilogue"
 _SETUP = "jobkit.slurm.setup"
 # Of every step. The other tasks end when one fails, and not when one succeeds.
 _STEP = {"input": "none", "kill-on-bad-exit": "1", "wait": "0"}
@@ -119,7 +121,8 @@ def _more(plan: Plan, run_dir: str, after: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "chdir": run_dir,
         "output": f"{pattern(run_dir)}/{LOG_OF_POINT if plan.is_sweep else LOG}",
-        "no-requeue": True,  # no retries: a second run would not be the one that was asked for
+        # Without retries a second run would not be the one that was asked for.
+        "requeue" if _is_retried(plan) else "no-requeue": True,
     }
     if plan.is_sweep:
         found["array"] = f"0-{len(plan.tasks) - 1}%{plan.parallel}"
@@ -141,8 +144,25 @@ def pattern(path: str) -> str:
 
 def _setup(plan: Plan, run_dir: str) -> list[str]:
     return [
+        "trap : TERM",  # by which Slurm ends a job; the end of the script is to see it, within KillWait
         "export JOBKIT_ATTEMPT=$((${SLURM_RESTART_COUNT:-0} + 1))",
+        *(_later(plan, run_dir) if _is_retried(plan) else ()),
         f"mkdir -m 700 -p {_attempt(plan, run_dir)}",
+    ]
+
+
+def _is_retried(plan: Plan) -> bool:
+    return any(asdict(plan.retries).values())
+
+
+def _later(plan: Plan, run_dir: str) -> list[str]:
+    """Return what ends an attempt at once that Slurm has started and `retries` does not allow."""
+    start = shlex.join((plan.python, "-m", _PROLOGUE, run_dir))
+    words = " ".join((start, '"$JOBKIT_ATTEMPT"', *([_POINT] if plan.is_sweep else [])))
+    return [
+        f'test "$JOBKIT_ATTEMPT" = 1 || over=$({words})',
+        'test -z "${over:-}" || exit "$over"',
+        f'echo "{again.mark("$JOBKIT_ATTEMPT")}"',
     ]
 
 

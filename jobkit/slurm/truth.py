@@ -13,7 +13,7 @@ from jobkit.env.record import RankExit
 from jobkit.errors import Exit, SubmitError, complaint
 from jobkit.jobs import clock, exits, folder, record, secret_file
 from jobkit.jobs.record import JobExit, Record, TaskRecord
-from jobkit.slurm import naming, queue, reasons
+from jobkit.slurm import again, naming, queue, reasons
 from jobkit.slurm.epilogue import BatchExit, batch_exit, rank_exits
 from jobkit.slurm.naming import COMMENT
 from jobkit.slurm.queue import Seen
@@ -37,6 +37,12 @@ _ENDED = {
     "REVOKED": (record.CANCELLED, exits.CANCELLED, "revoked by a sibling cluster"),
     "PREEMPTED": (record.PREEMPTED, JobExit(int(Exit.CANCELLED), kind="preempted"), "preempted"),
 }
+_OF_KIND = {again.PREEMPTED: _ENDED["PREEMPTED"], again.NODE_FAILURE: _ENDED["NODE_FAIL"]}
+_AGAIN = {
+    again.PREEMPTED: "preempted",
+    again.NODE_FAILURE: "one of its nodes failed",
+    again.REQUEUED: "requeued in Slurm",
+}
 _GONE = "Slurm here does not know it (SLURM_CONF names the cluster), and its ranks left no records"
 
 
@@ -57,16 +63,21 @@ class _Left:
     batch: BatchExit | None
 
     @property
+    def is_followed(self) -> bool:
+        """Whether another attempt comes after the latest."""
+        return self.batch is not None and self.batch.again
+
+    @property
     def decides(self) -> bool:
-        """Whether that says how it ended.
+        """Whether that says how it ended, for good.
 
         Where no rank failed by itself, only Slurm knows why srun did not succeed: a node, a limit, a user.
         """
-        if self.batch is None:
+        if self.batch is None or self.is_followed:
             return False
         by_itself = self.first is not None and self.first.victim_of is None
-        unset = self.batch.reason is not None
-        return by_itself or unset or self.batch.srun == 0 or self.batch.out_of_memory
+        is_told = self.batch.reason is not None or self.batch.kind in _OF_KIND or self.batch.out_of_memory
+        return by_itself or self.batch.srun == 0 or is_told
 
 
 def look(run_dir: Path, known: Record) -> Record:
@@ -233,11 +244,19 @@ def _described(left: _Left, seen: Seen | None, own: str, cancelled: bool) -> Tas
     """Return the task as Slurm sees it."""
     task = left.task
     if seen is None:
-        if left.first is not None or left.batch is not None or _all_ended_well(task):
+        has_ended = left.first is not None or left.batch is not None or _all_ended_well(task)
+        if has_ended and not left.is_followed:
             return _decided(left, None)
         return replace(task, state=record.LOST, reason=f"job {own}: {_GONE}", exit=exits.LOST)
+    if seen.state in _WAITING and task.attempt:
+        why = _why_it_waits(seen)
+        return replace(
+            task, state=record.REQUEUED, reason=f"{_why_again(left)}; {why}" if left.batch else why
+        )
     if seen.state in _WAITING:
         return replace(task, state=_WAITING[seen.state], reason=_why_it_waits(seen))
+    if seen.state in _RUNNING and left.is_followed:
+        return replace(task, state=record.REQUEUED, reason=_why_again(left))
     if seen.state in _RUNNING:
         reason = None if seen.state in ("RUNNING", "COMPLETING") else seen.state.lower()
         return replace(task, state=record.RUNNING, reason=reason, started=seen.start)
@@ -252,6 +271,14 @@ def _described(left: _Left, seen: Seen | None, own: str, cancelled: bool) -> Tas
             return replace(task, state=record.LOST, reason=_unshared(left.folder), exit=exits.NOT_STARTED)
         return replace(task, reason=f"no rank left a record of a failure; see {log}")
     return task
+
+
+def _why_again(left: _Left) -> str:
+    """Return what ended the latest attempt."""
+    kind = left.batch.kind if left.batch else None
+    if kind in _AGAIN:
+        return _AGAIN[kind]
+    return "failed" if left.first is None else exits.told(exits.of_rank(left.first))
 
 
 def _unshared(task_dir: Path) -> str:
@@ -289,6 +316,10 @@ def _decided(left: _Left, seen: Seen | None) -> TaskRecord:
     told = seen.end if seen else None
     ended = clock.normal(batch.ended) if batch else task.ended or told or clock.rfc3339(clock.now())
     task = replace(task, ended=ended, reason=None)
+    if batch and batch.kind in _OF_KIND:
+        state, exit_, reason = _OF_KIND[batch.kind]
+        last = f" in attempt {task.attempt}, the last that retries allow" if task.attempt > 1 else ""
+        return replace(task, state=state, exit=exit_, reason=reason + last, failed=ended)
     if first is not None:
         exit_ = exits.of_rank(first)
         if batch and batch.out_of_memory:

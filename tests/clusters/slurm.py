@@ -82,7 +82,9 @@ class Slurm:
             self._daemon(LOGIN, "slurmctld", "-D")
             for node in NODES:
                 self._daemon(node, "slurmd", "-D", "-N", node)
-            self.until("idle\n" * len(NODES), "sinfo", "--noheader", "--Node", "--format=%T")
+            self.until(
+                "idle\n" * len(NODES), "sinfo", "--noheader", "--Node", "--partition=main", "--format=%T"
+            )
         except BaseException:
             self.end()
             raise

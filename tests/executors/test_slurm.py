@@ -82,7 +82,6 @@ def test_the_shims_settings_are_handed_over() -> None:
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ("retries: {failed: 1}\n", "retries"),
         ("slurm: {login: host}\n", "slurm.login"),
     ],
 )
@@ -112,7 +111,7 @@ def test_what_would_break_the_script_is_refused(text: str, words: str) -> None:
 
 def test_every_reason_comes_at_once() -> None:
     with pytest.raises(SubmitError) as caught:
-        prepared("retries: {failed: 1}\nslurm: {login: host}\n")
+        prepared("run_dir: 'a\tb'\nslurm: {login: host}\n")
     assert len(str(caught.value).splitlines()) == 2
 
 

@@ -13,6 +13,7 @@ from jobkit.env.record import RankExit, write_exit
 from jobkit.jobs import process, record, truth
 from jobkit.jobs.record import Origin, RankRecord, Record, TaskRecord
 from jobkit.slurm import client, epilogue, queue
+from jobkit.slurm.epilogue import BatchExit
 from jobkit.slurm.queue import Seen
 
 AT = "2026-11-22T10:00:00.000Z"
@@ -52,7 +53,7 @@ def left(run_dir: Path, *exits: tuple[int, bool], srun: int | None = None) -> No
         write_exit(attempt, RankExit(rank, "h", status, None, by_jobkit, None, "exit", AT, AT, rank))
     if srun is not None:
         point = [run_dir.name] if run_dir.name.isdecimal() else []
-        epilogue.main([str(run_dir.parent if point else run_dir), "1", str(srun), *point])
+        epilogue.main([str(run_dir.parent if point else run_dir), "1", str(srun), *point], {})
 
 
 def told(run_dir: Path) -> tuple[str, int | None, str | None]:
@@ -148,7 +149,7 @@ def test_a_setup_that_failed_is_told_without_slurm(run_dir: Path, monkeypatch: p
     monkeypatch.setattr(queue, "every", _unanswered)
     (run_dir / "attempt-1").mkdir()
     (run_dir / "attempt-1" / "setup-h.json").write_text('{"failed": "setup: line 1 failed"}')
-    epilogue.main([str(run_dir), "1", "125"])
+    epilogue.main([str(run_dir), "1", "125"], {})
     assert told(run_dir) == ("failed", 125, "setup: line 1 failed")
 
 
@@ -179,7 +180,7 @@ def test_a_rank_that_suffered_from_a_node_failure_is_not_its_cause(
 ) -> None:
     left(run_dir)
     write_exit(run_dir / "attempt-1", RankExit(0, "h", 1, None, False, 1, "exit", AT, AT, 0))
-    epilogue.main([str(run_dir), "1", "1"])
+    epilogue.main([str(run_dir), "1", "1"], {})
     slurm["7"] = says("NODE_FAIL")
     assert told(run_dir)[:2] == ("lost", 125)
 
@@ -311,3 +312,59 @@ def test_the_lost_number_of_a_sweep_is_found(sweep: Path, slurm: dict[str, Seen]
     record.write(sweep, replace(record.read(sweep), scheduler_id=None))
     (sweep / "1" / "slurm-9_1.log").touch()
     assert truth.look(sweep).scheduler_id == "9"
+
+
+def followed(run_dir: Path, kind: str, *, again: bool = True, status: int = 143) -> None:
+    """Let the first attempt have ended for a reason."""
+    epilogue.write(run_dir / "attempt-1", BatchExit(143, status, AT, kind=kind, again=again))
+
+
+def test_what_waits_for_its_next_attempt_says_why(run_dir: Path, slurm: dict[str, Seen]) -> None:
+    left(run_dir, (143, True), (143, True))
+    followed(run_dir, "preempted")
+    slurm["7"] = says("COMPLETING")
+    assert told(run_dir) == ("requeued", None, "preempted")
+    slurm["7"] = says("PENDING", reason="BeginTime", start="2026-11-22T10:02:00.000000Z")
+    state, status, reason = told(run_dir)
+    assert (state, status) == ("requeued", None)
+    assert (reason or "").startswith("preempted; waiting for")
+    assert (reason or "").endswith("expected to start 2026-11-22T10:02:00Z")
+
+
+def test_the_rank_that_failed_is_why_another_attempt_follows(run_dir: Path, slurm: dict[str, Seen]) -> None:
+    left(run_dir, (0, False), (7, False))
+    followed(run_dir, "failed")
+    slurm["7"] = says("PENDING", reason="BeginTime")
+    assert (told(run_dir)[2] or "").startswith("rank 1 on h: exit 7; ")
+
+
+def test_the_good_end_of_an_attempt_that_another_follows_is_not_the_jobs(
+    run_dir: Path, slurm: dict[str, Seen]
+) -> None:
+    left(run_dir, (0, False), (0, False), srun=0)
+    followed(run_dir, "preempted")
+    slurm["7"] = says("RUNNING")
+    assert told(run_dir)[0] == "requeued"
+    slurm.clear()
+    assert told(run_dir)[0] == "lost"
+
+
+def test_a_job_that_is_cancelled_before_its_next_attempt_is_cancelled(
+    run_dir: Path, slurm: dict[str, Seen]
+) -> None:
+    left(run_dir, (7, False), (143, True))
+    followed(run_dir, "failed")
+    slurm["7"] = says("CANCELLED")
+    assert told(run_dir)[:2] == ("cancelled", 143)
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "status"), [("preempted", "preempted", 143), ("node_failure", "lost", 125)]
+)
+def test_retries_that_are_spent_are_told_without_asking_slurm(
+    kind: str, state: str, status: int, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "every", _unanswered)
+    left(run_dir, (143, True), (7, False))
+    followed(run_dir, kind, again=False, status=status)
+    assert told(run_dir)[:2] == (state, status)
