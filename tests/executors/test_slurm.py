@@ -90,6 +90,12 @@ def test_what_is_not_in_this_version_is_refused(text: str, key: str) -> None:
         prepared(text)
 
 
+def test_a_word_with_which_srun_begins_another_command_is_refused() -> None:
+    made = plan(parse(HEAD, "a.yaml", {}), cwd="/project", args=("a", ":", "b"))
+    with pytest.raises(SubmitError, match=r"^run: srun takes this word for its own, got ':'"):
+        slurm.prepare(made, "a", HEAD, {})
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
