@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import jobkit
@@ -48,7 +49,13 @@ def planned(wish: Wish, environ: Mapping[str, str]) -> Plan:
     from jobkit.spec import parse
 
     spec = parse(wish.text, wish.source, environ, overrides=wish.overrides)
-    return plan(spec, cwd=wish.cwd, executor=wish.executor, ranks=wish.ranks, args=wish.args, environ=environ)
+    here = partial(plan, spec, executor=wish.executor, ranks=wish.ranks, args=wish.args)
+    if spec.slurm.login is not None and (wish.executor or spec.executor) == "slurm":
+        from jobkit.remote import login
+
+        # Paths, interpreter and inherited variables are the login node's.
+        return here(cwd=login.cwd(spec, wish.cwd), python=login.PYTHON)
+    return here(cwd=wish.cwd, environ=environ)
 
 
 def all_planned(wishes: list[Wish], environ: Mapping[str, str]) -> list[Plan]:
@@ -71,11 +78,15 @@ def prepared(wish: Wish, plan: Plan, job_id: str | None, environ: Mapping[str, s
         SpecError: A job of `after` is not known, or a secret is missing.
         SubmitError: The executor is not in this version.
     """
-    executor = executors.load(plan.executor)
     plan = replace(plan, after=tuple(_full_id(job, environ) for job in plan.after))
     if job_id is None:
         job_id = ids.new_id(plan.name, clock.now(), os.urandom(2).hex())
-    return executor.prepare(plan, ids.checked(job_id), wish.text, environ)
+    job_id = ids.checked(job_id)
+    if plan.slurm.login is not None:
+        from jobkit.remote import login, submission
+
+        return submission.prepare(plan, login.of(plan, wish.cwd), job_id, wish.text, environ)
+    return executors.load(plan.executor).prepare(plan, job_id, wish.text, environ)
 
 
 def _full_id(job: str, environ: Mapping[str, str]) -> str:
@@ -95,7 +106,10 @@ def send(wish: Wish, submission: Submission, environ: Mapping[str, str]) -> None
     """Submit."""
     for note in submission.notes:
         talk.say(f"jobkit: {note}")
-    executors.load(submission.executor).submit(submission, environ, _origin(wish))
+    submit = executors.load(submission.executor).submit
+    if submission.synced is not None:
+        from jobkit.remote.submission import submit
+    submit(submission, environ, _origin(wish))
 
 
 def _origin(wish: Wish) -> Origin:

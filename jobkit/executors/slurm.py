@@ -117,12 +117,7 @@ def _notes(plan: Plan) -> tuple[str, ...]:
 
 def _refused(plan: Plan, run_dir: str) -> list[str]:
     """Return a complaint about everything that would have to be ignored."""
-    missing = {
-        "slurm.login": plan.slurm.login is not None,
-    }
-    found = [
-        complaint(key, "not available in this version with executor slurm") for key in missing if missing[key]
-    ]
+    found: list[str] = []
     if "mpi" in plan.backend and "mpi" not in plan.slurm.srun:
         expected = "slurm: {srun: {mpi: pmix}}, or what else `srun --mpi=list` names"
         found.append(
@@ -130,9 +125,6 @@ def _refused(plan: Plan, run_dir: str) -> list[str]:
                 "backend", "the kind of MPI is not chosen in this version", got="mpi", expected=expected
             )
         )
-    if any(":" in task.command for task in plan.tasks):
-        hint = "shell: true, and the command in one text"
-        found.append(complaint("run", "srun takes this word for its own", got=":", hint=hint))
     for section, options in (("extra", plan.slurm.extra), ("srun", plan.slurm.srun)):
         for name, value in options.items():
             if name in _OURS[section]:

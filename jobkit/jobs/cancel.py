@@ -26,7 +26,11 @@ def request(found: Found) -> Record:
         raise SubmitError(complaint(f"job {found.id}", "runs under another launcher", hint=hint))
     if known.state not in ENDED:
         (found.base / folder.CANCEL).touch(mode=0o600)
-        if known.executor == "slurm":
+        if (found.folder / folder.REMOTE).exists():
+            from jobkit.remote import mirror
+
+            mirror.cancel(found.folder, known.id)
+        elif known.executor == "slurm":
             _cancel_in_slurm(known)
         elif known.keeper is not None and not process.send(known.keeper, signal.SIGUSR1):
             _end_what_is_left(found, known)

@@ -10,12 +10,12 @@ RUN_DIR/                      0700, appears whole
   cancel                      a request to cancel the job
   ballast                     space for the last record
   snapshot/                   the copy of the workdir, with `snapshot: true`
+  remote.json                 with `slurm.login`: where the job was sent; the rest came back from there
   job.sbatch environ.json     through Slurm: the script, and the variables that its ranks take from here
   slurm-N.log                 through Slurm: what the script itself has written, such as srun's complaints
                               (in the folder of its point)
   attempt-K/rank-R.{out,err,exit.json}
   attempt-K/batch.exit.json   through Slurm: how the script ended
-  attempt-K/setup-NODE.{json,log}  through Slurm: what `setup` changed on a node, and what it has written
   attempt-K/rank-R.gang/alive  locked while a rank that another launcher started lives (env/presence.py)
   POINT/…                     the same and `cancel` for each point of a sweep
 """
@@ -40,6 +40,7 @@ LOG = "keeper.log"
 CANCEL = "cancel"
 SNAPSHOT = "snapshot"
 SUBMISSION = "submission"
+REMOTE = "remote.json"
 # Errors of a file system that has no such locks.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 

@@ -17,7 +17,7 @@ def is_due(found: Found, age_s: float | None) -> bool:
     lost, is as old as its record.
     """
     try:
-        known = truth.look(found.folder)
+        known = truth.look(found.folder, ask=False)
     except record.UnreadableError:
         return folder.is_held(found.folder) is not True and _is_old(_touched(found), age_s)
     if known.state not in record.ENDED:

@@ -40,6 +40,7 @@ class Submission:
         after_placement: What the shim sets once the ranks have places.
         snapshot: The folder that is copied to `run_dir`/snapshot, None without `snapshot: true`.
         notes: What its user should know, for stderr.
+        synced: The working tree here, and where a copy of it is made first; None where none is.
     """
 
     job_id: str
@@ -53,12 +54,15 @@ class Submission:
     after_placement: tuple[str, ...] = ()
     snapshot: str | None = None
     notes: tuple[str, ...] = ()
+    synced: tuple[str, str] | None = None
 
     def __str__(self) -> str:
         """Render the dry run for people."""
         head = f"job {self.job_id}\nexecutor {self.executor}\nrun folder {self.run_dir}"
         if self.snapshot is not None:
             head += f"\nsnapshot {self.snapshot} -> {self.run_dir}/snapshot"
+        if self.synced is not None:
+            head += f"\nsync {' -> '.join(self.synced)}"
         parts = [head, *map(self._file, self.files)]
         parts.append("\n".join(("== environment", *self._variables())))
         parts.append(f"== command\n{shlex.join(self.command)}")
@@ -88,6 +92,7 @@ def to_json(submission: Submission) -> dict[str, Any]:
         "executor": submission.executor,
         "run_dir": submission.run_dir,
         "snapshot": submission.snapshot,
+        "sync": submission.synced,
         "files": [
             {"path": file.path, "mode": f"{file.mode:04o}", "text": file.text} for file in submission.files
         ],

@@ -23,11 +23,15 @@ from jobkit.jobs.record import (
 )
 
 
-def look(run_dir: Path) -> Record:
+def look(run_dir: Path, *, ask: bool = True) -> Record:
     """Return what is known about a job.
 
     While its keeper lives that is the record. When the keeper is gone without having written an end, the
     ranks' own exit records decide; where they do not, the job is lost. A scheduler's job has no keeper.
+
+    Args:
+        run_dir: The job's folder.
+        ask: Another machine is asked about a job that it submitted; else that is as last known.
 
     Raises:
         UnreadableError: There is no readable record.
@@ -36,6 +40,10 @@ def look(run_dir: Path) -> Record:
     if elsewhere is not None:
         return elsewhere
     record = read(run_dir)
+    if record.state not in ENDED and (run_dir / folder.REMOTE).exists():
+        from jobkit.remote import mirror
+
+        return mirror.look(run_dir, record) if ask else record
     if record.state not in ENDED and record.executor == "slurm":
         from jobkit.slurm import truth
 

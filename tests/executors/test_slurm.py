@@ -80,23 +80,6 @@ def test_the_shims_settings_are_handed_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "key"),
-    [
-        ("slurm: {login: host}\n", "slurm.login"),
-    ],
-)
-def test_what_is_not_in_this_version_is_refused(text: str, key: str) -> None:
-    with pytest.raises(SubmitError, match=rf"^{key}: not available in this version with executor slurm"):
-        prepared(text)
-
-
-def test_a_word_with_which_srun_begins_another_command_is_refused() -> None:
-    made = plan(parse(HEAD, "a.yaml", {}), cwd="/project", args=("a", ":", "b"))
-    with pytest.raises(SubmitError, match=r"^run: srun takes this word for its own, got ':'"):
-        slurm.prepare(made, "a", HEAD, {})
-
-
-@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("backend: mpi\n", "backend: the kind of MPI is not chosen"),
@@ -117,7 +100,7 @@ def test_what_would_break_the_script_is_refused(text: str, words: str) -> None:
 
 def test_every_reason_comes_at_once() -> None:
     with pytest.raises(SubmitError) as caught:
-        prepared("run_dir: 'a\tb'\nslurm: {login: host}\n")
+        prepared("run_dir: 'a\tb'\nslurm: {extra: {array: '0'}}\n")
     assert len(str(caught.value).splitlines()) == 2
 
 

@@ -1,0 +1,1 @@
+"""Other machines over SSH: connections, working trees, and jobs that are submitted there."""

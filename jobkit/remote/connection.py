@@ -1,0 +1,257 @@
+"""Connections to other machines: fabric, with host keys verified and errors that say what to do.
+
+Strict: a host whose key is not in the user's or the system's known_hosts, or is another one there, is
+refused. Of the user's ssh_config count Host, HostName, User, Port, IdentityFile, IdentitiesOnly, ProxyJump,
+ProxyCommand, ConnectTimeout, ForwardAgent, UserKnownHostsFile and GlobalKnownHostsFile.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import shlex
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from jobkit.errors import SubmitError, complaint
+
+_PORT = 22
+_CONNECT_S = 20
+_BANNER_S = 20
+_AUTH_S = 60
+_KEEPALIVE_S = 15
+# The other side says every few seconds that it lives.
+SILENCE_S = 45.0
+# sshd drops some of many connections that come at once.
+_TRIES = 4
+_KNOWN_HOSTS = {
+    "userknownhostsfile": "~/.ssh/known_hosts ~/.ssh/known_hosts2",
+    "globalknownhostsfile": "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2",
+}
+_STDERR_BYTES = 8192
+
+
+class LostError(SubmitError):
+    """The machine cannot be reached now, or the connection broke: another try may succeed."""
+
+
+class _UnknownKeyError(Exception):
+    """A host whose key nobody has vouched for."""
+
+
+class _Strict:
+    """What is done about a host that is in no known_hosts: nothing is sent to it."""
+
+    def missing_host_key(self, _client: object, hostname: str, key: Any) -> None:
+        """Refuse it."""
+        raise _UnknownKeyError(hostname, key.get_name(), key.fingerprint)
+
+
+class Channel:
+    """A command that runs on another machine: bytes to its standard input, bytes from its output."""
+
+    def __init__(self, connection: Any, login: str, command: str) -> None:
+        """Start it."""
+        import paramiko
+
+        self.login = login
+        self._connection = connection
+        self._buffer = bytearray()
+        self._stderr = bytearray()
+        try:
+            connection.transport.set_keepalive(_KEEPALIVE_S)
+            self._channel = connection.transport.open_session(timeout=_CONNECT_S)
+            self._channel.settimeout(SILENCE_S)
+            self._channel.exec_command(command)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            connection.close()
+            raise LostError(complaint(login, f"starts no command: {_words(error)}")) from error
+
+    def write(self, data: bytes) -> None:
+        """Write all of the data.
+
+        Raises:
+            LostError: The connection broke.
+            BrokenPipeError: The command has ended.
+        """
+        try:
+            self._channel.sendall(data)
+        except OSError as error:
+            if self.status() is not None:
+                raise BrokenPipeError from error
+            raise LostError(complaint(self.login, "the connection broke")) from error
+
+    def read(self, size: int, /) -> bytes:
+        """Return this many bytes, fewer at the end."""
+        while len(self._buffer) < size and self._fill():
+            pass
+        return self._take(size)
+
+    def readline(self, size: int, /) -> bytes:
+        """Return a line with its end; without it at the end, or when it is longer than `size`."""
+        start = 0
+        while (end := self._buffer.find(b"\n", start)) < 0 and len(self._buffer) < size:
+            start = len(self._buffer)
+            if not self._fill():
+                break
+        return self._take(min(size, end + 1 if end >= 0 else len(self._buffer)))
+
+    def _take(self, size: int) -> bytes:
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
+
+    def _fill(self) -> bool:
+        """Read what has come; return False at the end."""
+        try:
+            data = self._channel.recv(1 << 18)
+            while self._channel.recv_stderr_ready():
+                self._stderr += self._channel.recv_stderr(1 << 16)
+                del self._stderr[:-_STDERR_BYTES]
+        except OSError as error:
+            raise LostError(complaint(self.login, "the connection is silent")) from error
+        self._buffer += data
+        return bool(data)
+
+    def status(self) -> int | None:
+        """Return the exit status of the command that has ended; None when it runs, or was cut off."""
+        self._channel.status_event.wait(2.0)
+        status = int(self._channel.exit_status)
+        return None if status < 0 else status
+
+    def last_words(self) -> str:
+        """Return the last line that the command has written to standard error."""
+        while self._channel.recv_stderr_ready():
+            self._stderr += self._channel.recv_stderr(1 << 16)
+        lines = [line.strip() for line in self._stderr.decode(errors="replace").splitlines()]
+        return next((line for line in reversed(lines) if line), "")
+
+    def close(self) -> None:
+        """Close the connection; what runs on the other side sees the end of its input."""
+        self._connection.close()
+
+
+def start(login: str, command: str) -> Channel:
+    """Start a command on another machine.
+
+    Args:
+        login: [USER@]HOST[:PORT]; HOST may be a Host of the user's ssh_config.
+        command: For the login shell, whichever it is.
+
+    Raises:
+        LostError: It cannot be reached now.
+        SubmitError: It is refused, or refuses us.
+    """
+    for attempt in range(_TRIES):
+        connection = _connection(login)
+        try:
+            _open(connection, login)
+        except LostError:
+            connection.close()
+            if attempt == _TRIES - 1:
+                raise
+            time.sleep(random.uniform(0.2, 0.6) * 2**attempt)
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return Channel(connection, login, command)
+    raise AssertionError("the last try returns or raises")
+
+
+def _connection(login: str) -> Any:
+    """Return a connection that is not open yet, with everything that the user's ssh_config says."""
+    import fabric
+
+    # Its threads would print what is told here.
+    logger = logging.getLogger("paramiko")
+    logger.propagate = False
+    logger.addHandler(logging.NullHandler())
+    try:
+        host = fabric.connection.derive_shorthand(login)["host"]
+        if not host:
+            raise ValueError("no host")
+        config = fabric.Config()
+        found = config.base_ssh_config.lookup(host)
+        gateway = False if found.get("proxyjump", "").lower() == "none" else None
+        connection = fabric.Connection(login, config=config, gateway=gateway)
+    except Exception as error:
+        # Both libraries raise what they like for what is written in a file.
+        raise SubmitError(complaint("slurm.login", f"cannot be used: {_words(error)}", got=login)) from error
+    _secure(connection)
+    return connection
+
+
+def _secure(connection: Any) -> None:
+    """Let a connection, and those that it goes through, accept known keys alone."""
+    import fabric
+
+    found = connection.ssh_config
+    for key, default in _KNOWN_HOSTS.items():
+        for path in shlex.split(found.get(key, default)):
+            full = Path(path).expanduser()
+            if full.is_file():
+                connection.client.load_system_host_keys(str(full))
+    connection.client.set_missing_host_key_policy(_Strict())
+    connection.connect_timeout = connection.connect_timeout or _CONNECT_S
+    limits = {"banner_timeout": _BANNER_S, "auth_timeout": _AUTH_S, "channel_timeout": _CONNECT_S}
+    if found.get("identitiesonly", "no").lower() == "yes" and "identityfile" in found:
+        limits |= {"allow_agent": False, "look_for_keys": False}
+    connection.connect_kwargs = {**limits, **connection.connect_kwargs}
+    if isinstance(connection.gateway, fabric.Connection):
+        _secure(connection.gateway)
+
+
+def _open(connection: Any, login: str) -> None:
+    """Open a connection, and say what is wrong where it cannot be."""
+    import paramiko
+
+    try:
+        connection.open()
+    except _UnknownKeyError as error:
+        raise _unknown(login, *error.args) from error
+    except paramiko.BadHostKeyException as error:
+        raise _changed(login, error, connection.port) from error
+    except paramiko.AuthenticationException as error:
+        hint = f"`ssh {login} true` has to work without a question: ssh-copy-id, ssh-add"
+        wrong = f"does not let {connection.user} in: {_words(error)}"
+        raise SubmitError(complaint(login, wrong, hint=hint)) from error
+    except socket.gaierror as error:
+        wrong = f"no such host: {error.strerror}"
+        hint = "slurm.login is user@host, or a Host of ~/.ssh/config"
+        raise SubmitError(complaint(login, wrong, hint=hint)) from error
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        raise LostError(complaint(login, f"cannot be reached: {_words(error)}")) from error
+
+
+def _unknown(login: str, host: str, kind: str, fingerprint: str) -> SubmitError:
+    name, port = _split(host)
+    wrong = f"its host key ({kind} {fingerprint}) is not in known_hosts"
+    hint = f"compare it with what the site says, then: ssh-keyscan {port}{name} >> ~/.ssh/known_hosts"
+    return SubmitError(complaint(login, wrong, hint=hint))
+
+
+def _changed(login: str, error: Any, port: int) -> SubmitError:
+    name = error.hostname if port == _PORT else f"[{error.hostname}]:{port}"
+    wrong = f"its host key ({error.key.get_name()} {error.key.fingerprint}) is not the one in known_hosts"
+    hint = f"someone may be in between; if the site has changed its key: ssh-keygen -R '{name}'"
+    return SubmitError(complaint(login, wrong, hint=hint))
+
+
+def _split(host: str) -> tuple[str, str]:
+    """Return a name of known_hosts, and the option for its port.
+
+    >>> _split("[login1]:2222"), _split("login1")
+    (('login1', '-p 2222 '), ('login1', ''))
+    """
+    if not host.startswith("["):
+        return host, ""
+    name, _, port = host[1:].partition("]:")
+    return name, f"-p {port} "
+
+
+def _words(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())

@@ -1,0 +1,178 @@
+"""Talk to the program that jobkit sends to another machine (there/), over one connection."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+from pathlib import Path
+from typing import Any
+
+from jobkit.errors import Exit, SpecError, SubmitError, complaint
+from jobkit.remote import connection
+from jobkit.remote.connection import LostError
+from jobkit.remote.there import frames
+
+PYTHON = "python3"
+# No quote, backslash, exclamation mark or line end: every login shell hands it on as it is.
+LOADER = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
+_MODULES = ("frames", "tree", "jobs", "serve")
+# It runs in whatever Python there is, to say so where it is too old.
+_PROGRAM = """
+import json, sys, types
+if sys.version_info < (3, 10):
+    sys.stdout.write("\\n%(marker)s\\n")
+    text = json.dumps({"old": "%%d.%%d" %% sys.version_info[:2], "size": 0})
+    sys.stdout.write(text + "\\n")
+    sys.exit(0)
+package = types.ModuleType("there")
+package.__path__ = []
+sys.modules["there"] = package
+for name, source in json.loads(%(sources)r):
+    module = types.ModuleType("there." + name)
+    module.__package__ = "there"
+    sys.modules[module.__name__] = module
+    setattr(package, name, module)
+    exec(compile(source, "there/" + name + ".py", "exec"), module.__dict__)
+package.serve.main("%(marker)s")
+"""
+# What a login shell may print before.
+_NOISE_BYTES = 1 << 20
+_UNQUOTABLE = "!\\'\n\r\0"
+
+
+class Session:
+    """A program on another machine that answers.
+
+    Attributes:
+        login: The machine.
+        python: The interpreter it runs in.
+        jobkit: The version of jobkit there, None where there is none.
+        known: Ids of jobs that were asked about over this connection.
+    """
+
+    def __init__(self, login: str, python: str) -> None:
+        """Start it.
+
+        Raises:
+            LostError: The machine cannot be reached now.
+            SubmitError: It cannot be used.
+        """
+        self.login = login
+        self.known: set[str] = set()
+        self._channel = connection.start(login, command(python))
+        try:
+            marker = secrets.token_hex(16)
+            program = _program(marker)
+            self._write(b"%d\n" % len(program) + program)
+            self._skip_to(marker.encode())
+            hello, _ = self.read()
+        except BaseException:
+            self.close()
+            raise
+        if "old" in hello:
+            self.close()
+            hint = f"name one in the spec: `python: /path/to/python` on {login}"
+            raise SubmitError(
+                complaint(login, f"{python} is too old", got=hello["old"], expected=">= 3.10", hint=hint)
+            )
+        self.python: str = hello["python"]
+        self.jobkit: str | None = hello["jobkit"]
+
+    def _skip_to(self, marker: bytes) -> None:
+        """Read over what a login shell has printed."""
+        noise = 0
+        while noise < _NOISE_BYTES:
+            line = self._channel.readline(_NOISE_BYTES)
+            if line == marker + b"\n":
+                return
+            if not line.endswith(b"\n"):
+                raise self._ended()
+            noise += len(line)
+        raise SubmitError(complaint(self.login, "its login shell prints without end"))
+
+    def ask(self, head: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """Ask, and return the answer.
+
+        Raises:
+            LostError: The connection broke; what was asked may have been done.
+            SubmitError, SpecError: It cannot be done.
+        """
+        self.send(head, body)
+        return self.read()
+
+    def send(self, head: dict[str, Any], body: bytes = b"") -> None:
+        """Send a frame."""
+        self._write(frames.packed(head, body))
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._channel.write(data)
+        except BrokenPipeError:
+            raise self._ended() from None
+
+    def read(self) -> tuple[dict[str, Any], bytes]:
+        """Return the next answer."""
+        while True:
+            try:
+                head, body = frames.read(self._channel)
+            except EOFError:
+                raise self._ended() from None
+            except (ValueError, KeyError, TypeError) as error:
+                raise SubmitError(complaint(self.login, f"answers what is no answer: {error}")) from error
+            if "error" in head:
+                kind = SpecError if head["status"] == Exit.USAGE else SubmitError
+                raise kind(f"{self.login}: {head['error']}")
+            if "alive" not in head:
+                return head, body
+
+    def _ended(self) -> SubmitError:
+        """Return what to say about a program that has gone."""
+        status, words = self._channel.status(), self._channel.last_words()
+        if status is None:
+            return LostError(complaint(self.login, "the connection broke"))
+        if status == Exit.NOT_FOUND:
+            hint = f"name an interpreter in the spec: `python: /path/to/python` on {self.login}"
+            return SubmitError(complaint(self.login, f"has no Python: {words}", hint=hint))
+        return SubmitError(
+            complaint(self.login, f"jobkit's program there ended: {words or f'status {status}'}")
+        )
+
+    def close(self) -> None:
+        """End it."""
+        self._channel.close()
+
+
+def command(python: str) -> str:
+    """Return the one command that a login shell gets.
+
+    Raises:
+        SubmitError: The interpreter's path cannot be quoted for every shell.
+    """
+    if any(letter in python for letter in _UNQUOTABLE):
+        expected = "a path without ! \\ ' and line ends"
+        raise SubmitError(complaint("python", "not for every login shell", got=python, expected=expected))
+    return f"{shlex.quote(python)} -c '{LOADER}'"
+
+
+def _program(marker: str) -> bytes:
+    folder = Path(__file__).parent / "there"
+    sources = [(name, (folder / f"{name}.py").read_text()) for name in _MODULES]
+    return (_PROGRAM % {"marker": marker, "sources": json.dumps(sources)}).encode()
+
+
+_open: dict[tuple[str, str], Session] = {}
+
+
+def get(login: str, python: str) -> Session:
+    """Return the session of this process with a machine; it is opened at the first call."""
+    key = (login, python)
+    if key not in _open:
+        _open[key] = Session(login, python)
+    return _open[key]
+
+
+def drop(login: str, python: str) -> None:
+    """Close a session that broke, so that the next call opens a new one."""
+    if (login, python) in _open:
+        _open.pop((login, python)).close()

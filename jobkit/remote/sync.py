@@ -1,0 +1,96 @@
+"""Send a working tree to another machine: only what changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from jobkit.errors import SubmitError, complaint
+from jobkit.jobs import files, home
+from jobkit.remote import tree
+from jobkit.remote.session import Session
+
+_CHUNK_BYTES = 1 << 20
+# Whoever waits longer than this wants to know what for (seconds).
+_QUIET_S = 2.0
+_MACHINE = "machine"
+
+
+def send(session: Session, root: Path, environ: Mapping[str, str], say: Callable[[str], None]) -> str:
+    """Make the copy of a tree on the other machine equal to it; return where the copy lies.
+
+    Args:
+        say: Gets a line for people now and then, and one at the end.
+
+    Raises:
+        LostError: The connection broke; the next time goes on.
+        SubmitError: It cannot be read here, or written there.
+    """
+    progress = _Progress(say)
+    progress.tell(f"sync: looking at {root}")
+    wanted = tree.manifest(root, home.home(environ).resolve())
+    body = json.dumps(wanted).encode()
+    head, answer = session.ask({"ask": "sync", "name": name(root, environ)}, body)
+    missing: list[str] = json.loads(answer)
+    n_bytes = 0
+    for done, path in enumerate(missing):
+        n_bytes += _send(session, root / path, path)
+        progress.tell(f"sync: {done + 1} of {len(missing)} files sent, {n_bytes / 1e6:.1f} MB")
+    ended, _ = session.read()
+    if ended["sent"] or ended["removed"]:
+        told = f"{ended['sent']} of {len(wanted)} files sent ({n_bytes / 1e6:.1f} MB)"
+        say(f"{root} -> {session.login}:{head['tree']}: {told}, {ended['removed']} removed")
+    return str(head["tree"])
+
+
+class _Progress:
+    """Lines for people, not more than one in a while."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.last = time.monotonic()
+
+    def tell(self, text: str) -> None:
+        if time.monotonic() - self.last > _QUIET_S:
+            self.say(text)
+            self.last = time.monotonic()
+
+
+def _send(session: Session, path: Path, shown: str) -> int:
+    """Send a file; return its size."""
+    n_bytes = 0
+    try:
+        with path.open("rb") as file:
+            changed = os.fstat(file.fileno()).st_mtime_ns
+            while True:
+                data = file.read(_CHUNK_BYTES)
+                n_bytes += len(data)
+                session.send({"last": not data, "time": changed}, data)
+                if not data:
+                    return n_bytes
+    except OSError as error:
+        raise SubmitError(complaint(f"sync: {shown}", f"cannot be read: {error.strerror}")) from error
+
+
+def name(root: Path, environ: Mapping[str, str]) -> str:
+    """Return the name of a tree's copy: the tree's own, and what tells it from others of this name."""
+    text = f"{machine(environ)}\0{root}".encode(errors="surrogateescape")
+    safe = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in root.name)
+    return f"{safe.strip('-')[:40] or 'tree'}-{hashlib.sha256(text).hexdigest()[:12]}"
+
+
+def machine(environ: Mapping[str, str]) -> str:
+    """Return what tells this user on this machine from every other one; made up once."""
+    home.make(environ)
+    path = home.home(environ) / _MACHINE
+    try:
+        files.create(path, os.urandom(16).hex().encode())
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise SubmitError(complaint(str(path), f"cannot be written: {error.strerror}")) from error
+    return path.read_text()
