@@ -443,7 +443,8 @@ def test_no_gang_is_formed_without_a_backend(make_request: Make, run_agent: Run)
 
 def test_a_small_fork_bomb_is_ended(make_request: Make, listen: Callable[..., Any], tmp_path: Path) -> None:
     # It grows beyond what is looked for while it is ended, and stops by itself at 1 024: no limit binds root.
-    bomb = "n() { echo $1 >> pids; sleep 0.02; [ $1 = 0 ] && exec sleep 600; n $(($1 - 1)) & n $(($1 - 1)); }; n 10"
+    grow = "[ $1 = 0 ] && exec sleep 600; n $(($1 - 1)) & n $(($1 - 1))"
+    bomb = f"n() {{ echo $1 >> pids; sleep 0.02; {grow}; }}; n 10"
     mark = f"JOBKIT_JOB=bomb-{os.getpid()}".encode()
     with Agent.start(make_request("bash", "-c", bomb, job=mark.decode()[11:], grace_s=0.2)) as agent:
         pids = tmp_path / "pids"
