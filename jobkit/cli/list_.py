@@ -7,11 +7,14 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jobkit.jobs.find import Found
+    from jobkit.jobs.index import Entry, Index
 
 HELP = "list jobs"
 # The most important first: a narrow terminal drops the last ones.
-COLUMNS = ("JOB", "STATE", "EXIT", "TOOK", "RANKS", "CREATED", "EXECUTOR", "NAME")
+COLUMNS = ("JOB", "STATE", "EXIT", "TOOK", "RANKS", "CREATED", "EXECUTOR", "NAME", "REASON")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,13 +27,50 @@ def run(args: argparse.Namespace) -> int:
     from jobkit.cli import tables
     from jobkit.jobs import find
 
-    jobs = [shown for found in find.every(os.environ) if (shown := describe(found)) is not None]
-    jobs.sort(key=lambda job: (job["created"] or "", job["id"]))
     if args.json:
+        jobs = [shown for found in find.every(os.environ) if (shown := describe(found)) is not None]
+        jobs.sort(key=lambda job: (job["created"] or "", job["id"]))
         tables.print_json(jobs)
     else:
-        tables.print_table(COLUMNS, [_row(job) for job in jobs])
+        tables.print_table(COLUMNS, rows(os.environ))
     return 0
+
+
+def rows(environ: Mapping[str, str]) -> list[list[str]]:
+    """Return the rows of the table; of jobs that have ended they are kept from one time to the next."""
+    from jobkit.jobs import find, home, index
+
+    jobs = find.every(environ)
+    kept = index.Index(home.home(environ))
+    entries = [entry for found in jobs if (entry := _entry(found, kept)) is not None]
+    kept.save([found.id for found in jobs])
+    return [entry.cells for entry in sorted(entries, key=lambda entry: (entry.created, entry.cells[0]))]
+
+
+def _entry(found: Found, kept: Index) -> Entry | None:
+    from jobkit.jobs import index
+
+    stamp = index.stamp(found.folder)
+    entry = kept.get(found.id, stamp)
+    if entry is not None:
+        return entry
+    job = describe(found)
+    if job is None:
+        return None
+    entry = index.Entry(job["created"] or "", job["executor"], job["scheduler_id"], _row(job))
+    if _has_ended(found):
+        kept.put(found.id, stamp, entry)
+    return entry
+
+
+def _has_ended(found: Found) -> bool:
+    """Tell whether a job's own record says that it has ended: an end that was only found out may change."""
+    from jobkit.jobs import record
+
+    try:
+        return record.read(found.folder).state in record.ENDED
+    except record.UnreadableError:
+        return False
 
 
 def describe(found: Found) -> dict[str, Any] | None:
@@ -45,7 +85,7 @@ def describe(found: Found) -> dict[str, Any] | None:
         return record.unreadable_json(found.id, str(error))
 
 
-def _row(job: dict[str, Any]) -> tuple[str, ...]:
+def _row(job: dict[str, Any]) -> list[str]:
     from jobkit.jobs import clock
 
     ranks = len(job["ranks"]) or sum(len(task["ranks"]) for task in job["tasks"])
@@ -56,4 +96,5 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
         end = job["ended"] or clock.rfc3339(clock.now())
         took = clock.duration(clock.seconds_between(job["started"], end))
     points = f"{len(job['tasks'])} x {ranks // len(job['tasks'])}" if job["tasks"] else str(ranks)
-    return job["id"], job["state"], told, took, points, created, job["executor"], job["name"]
+    reason = (job["reason"] or "") if job["exit"] is None else ""
+    return [job["id"], job["state"], told, took, points, created, job["executor"], job["name"], reason]

@@ -125,6 +125,9 @@ def _refused(plan: Plan, run_dir: str) -> list[str]:
                 "backend", "the kind of MPI is not chosen in this version", got="mpi", expected=expected
             )
         )
+    if any(":" in task.command for task in plan.tasks):
+        hint = "shell: true, and the command in one text"
+        found.append(complaint("run", "srun takes this word for its own", got=":", hint=hint))
     for section, options in (("extra", plan.slurm.extra), ("srun", plan.slurm.srun)):
         for name, value in options.items():
             if name in _OURS[section]:

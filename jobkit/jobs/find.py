@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobkit.errors import SpecError, SubmitError, complaint
-from jobkit.jobs import foreign, home, ids, record
+from jobkit.jobs import foreign, home, ids, index, record
 from jobkit.jobs.folder import task_folder
 from jobkit.jobs.record import Record
 
@@ -49,15 +50,19 @@ def every(environ: Mapping[str, str]) -> list[Found]:
     """
     folder = home.jobs(environ)
     try:
-        names = sorted(path.name for path in folder.iterdir() if path.is_symlink() or path.is_dir())
+        with os.scandir(folder) as entries:
+            jobs = [
+                (entry.name, entry.is_symlink()) for entry in entries if entry.is_symlink() or entry.is_dir()
+            ]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise SubmitError(complaint(str(folder), f"cannot be read: {error.strerror}")) from error
+    real = folder.resolve()
+    named = [(name, is_link, folder / name) for name, is_link in sorted(jobs) if not name.startswith(".")]
     return [
-        Found(name, (folder / name).resolve(), link=folder / name)
-        for name in names
-        if not name.startswith(".")
+        Found(name, link.resolve() if is_link else link if real == folder else real / name, link=link)
+        for name, is_link, link in named
     ]
 
 
@@ -97,12 +102,16 @@ def _last(environ: Mapping[str, str]) -> Found:
     jobs = every(environ)
     if not jobs:
         raise _unknown(ids.LAST)
-    return max(jobs, key=lambda found: (_created(found.folder), found.id))
+    kept = index.Index(home.home(environ))
+    return max(jobs, key=lambda found: (_created(found, kept), found.id))
 
 
-def _created(folder: Path) -> str:
+def _created(found: Found, kept: index.Index) -> str:
+    entry = kept.get(found.id, index.stamp(found.folder))
+    if entry is not None:
+        return entry.created
     try:
-        return _known(folder).created
+        return _known(found.folder).created
     except record.UnreadableError:
         return ""
 
@@ -124,7 +133,11 @@ def _point(found: Found, point: str, job: str) -> Found:
 
 def _scheduled(scheduler: str, number: str, job: str, environ: Mapping[str, str]) -> Found:
     number, underscore, point = number.partition("_")
+    kept = index.Index(home.home(environ))
     for found in every(environ):
+        entry = kept.get(found.id, index.stamp(found.folder))
+        if entry is not None and (entry.executor, entry.scheduler_id) != (scheduler, number):
+            continue
         try:
             known = _known(found.folder)
         except record.UnreadableError:

@@ -16,6 +16,7 @@ RUN_DIR/                      0700, appears whole
                               (in the folder of its point)
   attempt-K/rank-R.{out,err,exit.json}
   attempt-K/batch.exit.json   through Slurm: how the script ended
+  attempt-K/setup-NODE.{json,log}  through Slurm: what `setup` changed on a node, and what it has written
   attempt-K/rank-R.gang/alive  locked while a rank that another launcher started lives (env/presence.py)
   POINT/…                     the same and `cancel` for each point of a sweep
 """

@@ -49,7 +49,10 @@ def look(run_dir: Path) -> Record | None:
         return None
     known = [ended for path in attempts[-1].glob("rank-*.exit.json") if (ended := _exit(path)) is not None]
     first = verdict.first_failure(known)
-    places = [path for path in attempts[-1].iterdir() if path.is_dir()]
+    try:
+        places = [path for path in attempts[-1].iterdir() if path.is_dir()]
+    except FileNotFoundError:
+        return None  # the whole job is being removed
     state, exit_ = _end(known, first, places)
     ends = [clock.normal(ended.ended) for ended in known]
     task = TaskRecord(

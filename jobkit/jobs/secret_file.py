@@ -29,7 +29,14 @@ def erase(run_dir: Path) -> None:
     """
     path = run_dir / SECRETS
     with contextlib.suppress(FileNotFoundError):
-        names = json.dumps(dict.fromkeys(read(run_dir)), indent=1) + "\n"
+        names = json.dumps(dict.fromkeys(_names(path)), indent=1) + "\n"
         os.truncate(path, 0)
         with contextlib.suppress(OSError):
             path.write_text(names)
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        return list(json.loads(path.read_bytes()))
+    except ValueError:  # empty, after a first time on a full disk
+        return []

@@ -30,6 +30,7 @@ _SIGKILL = 128 + 9
 _KILLED = re.compile(r"^srun: error: (\S+): task (\d+): Killed$", re.MULTILINE)
 _PREEMPTED = re.compile(r"\bPreemptTime=\d")
 _LOG_BYTES = 1 << 20
+_STDERR = Path("/dev/stderr")
 # Exit statuses of jobs that Slurm ended, whatever their ranks made of it.
 STATUSES = {again.PREEMPTED: int(Exit.CANCELLED), again.NODE_FAILURE: int(Exit.NOT_STARTED)}
 
@@ -104,11 +105,14 @@ def write(attempt_dir: Path, ended: BatchExit) -> None:
 
 
 def log(task_dir: Path) -> str:
-    """Return the end of what this script has written, srun's and slurmstepd's complaints among it."""
-    path = naming.log(task_dir)
-    if path is None:
-        return ""
+    """Return the end of what this script has written, srun's and slurmstepd's complaints among it.
+
+    A template's script writes to where sbatch was told to, the ranks' output too.
+    """
+    path = naming.log(task_dir) or _STDERR
     try:
+        if not path.is_file():
+            return ""
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _LOG_BYTES))
             return file.read().decode(errors="replace")

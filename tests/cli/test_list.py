@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable
@@ -19,7 +20,17 @@ TRUE = "run: 'true'\nbackend: none\n"
 def test_no_jobs_are_an_empty_table_and_an_empty_list(jobkit: Jobkit, jobkit_home: Path) -> None:
     done = jobkit("list")
     assert done.status == 0
-    assert done.out.split() == ["JOB", "STATE", "EXIT", "TOOK", "RANKS", "CREATED", "EXECUTOR", "NAME"]
+    assert done.out.split() == [
+        "JOB",
+        "STATE",
+        "EXIT",
+        "TOOK",
+        "RANKS",
+        "CREATED",
+        "EXECUTOR",
+        "NAME",
+        "REASON",
+    ]
     assert jobkit("list", "--json").json == []
     assert not jobkit_home.exists()
 
@@ -91,3 +102,19 @@ def test_listing_while_jobs_come_and_go_never_fails(jobkit: Jobkit, spec: Spec, 
         stop.set()
         watcher.join()
     assert wrong == []
+
+
+def test_a_list_from_the_index_is_the_list_from_the_records(
+    jobkit: Jobkit, spec: Spec, jobkit_home: Path
+) -> None:
+    for job, status in (("a", 0), ("b", 7)):
+        jobkit("submit", spec(f"run: bash -c 'exit {status}'\nbackend: none\n"), "--wait", "--id", job)
+        record = jobkit_home / "jobs" / job / "record.json"
+        os.utime(record, (record.stat().st_mtime - 60,) * 2)
+    first = jobkit("list").out
+    assert set(json.loads((jobkit_home / "index.json").read_bytes())["jobs"]) == {"a", "b"}
+    assert jobkit("list").out == first
+    record = jobkit_home / "jobs" / "a" / "record.json"
+    record.write_bytes(record.read_bytes().replace(b'"succeeded"', b'"cancelled"'))
+    assert "cancelled" in jobkit("list").out
+    assert jobkit("status", "last").out.split()[1] == "b"

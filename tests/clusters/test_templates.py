@@ -41,6 +41,7 @@ SAY = (
     "(folder / f\"{found['JOBKIT_RANK']}.json\").write_text(json.dumps([sys.argv[1:], found]))"
 )
 FAIL = f"{SAY}; import time; os.environ['JOBKIT_RANK'] == '3' and sys.exit(7); time.sleep(600)"
+KILL = "import os, time; os.environ['JOBKIT_RANK'] == '3' and os.kill(os.getppid(), 9); time.sleep(600)"
 
 
 class Desk:
@@ -95,6 +96,7 @@ def desk(_slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[De
     allsum = str(Path(__file__).parents[2] / "docs" / "examples" / "allsum.py")
     desk.numbers = {
         "ring": desk.submit("ring", "python", "-c", FAIL, *ARGUMENTS),
+        "killed": desk.submit("ring", "python", "-c", KILL, options=("--output=killed%a.out",)),
         "mpi": desk.submit("mpi", "python", allsum),
         "hetjob": desk.submit("hetjob", "python", "-c", SAY, *ARGUMENTS),
         "sweep": desk.submit("sweep", "python", "-c", f"{SAY}; print(folder)", "a  b"),
@@ -140,6 +142,10 @@ def test_the_run_folder_and_its_token_are_private(desk: Desk) -> None:
     assert stat.S_IMODE((folder / "token").stat().st_mode) == 0o600
     assert re.fullmatch("[0-9a-f]{64}", (folder / "token").read_text())
     assert (desk.work / ".jobkit" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_rank_that_is_killed_with_its_shim_gives_137(desk: Desk) -> None:
+    assert desk.status(desk.numbers["killed"]) == 137, desk.output("killed")
 
 
 def test_ranks_sum_over_mpi(desk: Desk) -> None:
@@ -202,3 +208,4 @@ def test_a_program_that_is_signalled_is_queued_again(
     assert desk.status(number) == 5, desk.output("requeue")
     known = desk.jobkit("status", f"slurm:{number}")
     assert (known["attempt"], known["exit"]["rank"]) == (2, 2)
+    assert "jobkit: attempt 2\n" in desk.output("requeue")

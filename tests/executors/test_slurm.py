@@ -79,6 +79,12 @@ def test_the_shims_settings_are_handed_over() -> None:
     }
 
 
+def test_a_word_with_which_srun_begins_another_command_is_refused() -> None:
+    made = plan(parse(HEAD, "a.yaml", {}), cwd="/project", args=("a", ":", "b"))
+    with pytest.raises(SubmitError, match=r"^run: srun takes this word for its own, got ':'"):
+        slurm.prepare(made, "a", HEAD, {})
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

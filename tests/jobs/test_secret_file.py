@@ -24,6 +24,16 @@ def test_erased_secrets_keep_their_names_alone(tmp_path: Path) -> None:
     assert secret_file.read(tmp_path) == {}
 
 
+def test_erasing_again_changes_nothing(tmp_path: Path) -> None:
+    path = put(tmp_path)
+    secret_file.erase(tmp_path)
+    erased = path.read_text()
+    secret_file.erase(tmp_path)
+    assert path.read_text() == erased
+    path.write_text("")  # what a full disk has left of it
+    secret_file.erase(tmp_path)
+
+
 def test_a_job_without_secrets_has_nothing_to_erase(tmp_path: Path) -> None:
     secret_file.erase(tmp_path)
     assert not list(tmp_path.iterdir())

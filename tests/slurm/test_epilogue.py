@@ -56,6 +56,14 @@ def test_a_rank_that_was_killed_with_its_shim_is_found_in_what_srun_said(
     assert (written.rank, written.host) == (3, "h2")
 
 
+def test_a_script_of_a_template_writes_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "attempt-1").mkdir()
+    output = tmp_path / "slurm-12.out"
+    output.write_bytes(b"\xff\n" * epilogue._LOG_BYTES + b"srun: error: h2: task 3: Killed\n")
+    monkeypatch.setattr(epilogue, "_STDERR", output)
+    assert epilogue.main([str(tmp_path), "1", "143"], {}) == 137
+
+
 def test_a_setup_that_failed_is_why_no_rank_was_started(tmp_path: Path) -> None:
     attempt = tmp_path / "attempt-1"
     attempt.mkdir()
