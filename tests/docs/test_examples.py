@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import mlx.core as mx
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "examples"
@@ -102,3 +104,40 @@ def test_pytorch_trains_on_several_ranks_as_on_one(name: str, size: int) -> None
     assert done.returncode == 0, done.stderr
     alone = [11.919, 7.852, 5.210, 3.540, 2.347]
     assert losses(done.stdout) == pytest.approx(alone, abs=2e-3)
+
+
+def told_to_end(folder: Path, file: Path, number: signal.Signals) -> int:
+    """Train, send a signal when the second epoch has begun, and return the exit status."""
+    command = [sys.executable, *BUNDLED, TRAIN, "--resume", "--checkpoint", str(file), "--epochs", "400"]
+    with subprocess.Popen(command, stdout=-1, text=True, cwd=folder) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("epoch 1/"):
+            assert process.poll() is None
+        process.send_signal(number)
+        return process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_training_that_was_told_to_end_resumes_where_it_was(tmp_path: Path, number: signal.Signals) -> None:
+    whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
+    assert told_to_end(tmp_path, parts, number) == 128 + number
+    position = mx.load(str(parts), return_metadata=True)[1]
+    epochs = str(int(position["epoch"]) + 2)
+    words = (*BUNDLED, TRAIN, "--resume", "--epochs", epochs, "--checkpoint")
+    [second] = run(1, tmp_path, *words, str(parts))
+    [at_once] = run(1, tmp_path, *words, str(whole))
+    assert f"going on with epoch {position['epoch']} after {position['step']} steps\n" in second
+    assert second.splitlines()[2:] == at_once.splitlines()[int(position["epoch"]) :]
+    assert not list(tmp_path.glob("*.new.*"))
+    expected, got = (mx.load(str(path)) for path in (whole, parts))
+    assert expected.keys() == got.keys()
+    assert all(mx.array_equal(expected[name], got[name]).item() for name in expected)
+
+
+def test_a_training_resumes_on_another_number_of_ranks(tmp_path: Path, alone: str) -> None:
+    words = (*BUNDLED, TRAIN, "--resume", "--checkpoint", str(tmp_path / "c.safetensors"), "--epochs")
+    run(1, tmp_path, *words, "6")
+    first, *others = run(3, tmp_path, *words, "12")
+    assert losses(first) == pytest.approx(losses(alone)[6:], rel=2e-3)
+    assert first.splitlines()[-1] == alone.splitlines()[-1]
+    assert others == ["", ""]
