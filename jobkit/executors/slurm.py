@@ -118,13 +118,6 @@ def _notes(plan: Plan) -> tuple[str, ...]:
 def _refused(plan: Plan, run_dir: str) -> list[str]:
     """Return a complaint about everything that would have to be ignored."""
     found: list[str] = []
-    if "mpi" in plan.backend and "mpi" not in plan.slurm.srun:
-        expected = "slurm: {srun: {mpi: pmix}}, or what else `srun --mpi=list` names"
-        found.append(
-            complaint(
-                "backend", "the kind of MPI is not chosen in this version", got="mpi", expected=expected
-            )
-        )
     if any(":" in task.command for task in plan.tasks):
         hint = "shell: true, and the command in one text"
         found.append(complaint("run", "srun takes this word for its own", got=":", hint=hint))

@@ -16,7 +16,7 @@ from jobkit.slurm.naming import COMMENT, LOG, LOG_OF_POINT
 
 _POINT = '"$SLURM_ARRAY_TASK_ID"'
 _PROLOGUE, _EPILOGUE = "jobkit.slurm.prologue", "jobkit.slurm.epilogue"
-_SETUP = "jobkit.slurm.setup"
+_SETUP, _MPI = "jobkit.slurm.setup", "jobkit.slurm.mpi"
 # Of every step. The other tasks end when one fails, and not when one succeeds.
 _STEP = {"input": "none", "kill-on-bad-exit": "1", "wait": "0"}
 _END_OF_OPTIONS = "\n\n# setup\n"
@@ -184,12 +184,13 @@ def _command(plan: Plan, run_dir: str, workdir: str) -> str:
     shim = shlex.join((plan.python, "-m", "jobkit.env", "--run-dir", run_dir))
     options = shlex.join(("--backend", ",".join(plan.backend), "--chdir", workdir, "--"))
     lines = [
-        shlex.join(("srun", *_srun(plan))),
+        shlex.join(("srun", *_srun(plan))) + (' --mpi="$mpi"' if _chooses_mpi(plan) else ""),
         f"--output={attempt}/rank-%t.out --error={attempt}/rank-%t.err",
         f"{shim} --point {_POINT} {options}" if plan.is_sweep else f"{shim} {options}",
         '"$@"' if plan.is_sweep else shlex.join(plan.tasks[0].command),
     ]
-    return "\n".join((*_chosen(plan), *_set_up(plan, run_dir, workdir), " \\\n  ".join(lines)))
+    before = (*_chosen(plan), *_set_up(plan, run_dir, workdir), *_kind_of_mpi(plan, run_dir))
+    return "\n".join((*before, " \\\n  ".join(lines)))
 
 
 def _set_up(plan: Plan, run_dir: str, workdir: str) -> list[str]:
@@ -201,6 +202,18 @@ def _set_up(plan: Plan, run_dir: str, workdir: str) -> list[str]:
     program = shlex.join((plan.python, "-m", _SETUP, run_dir))
     words = shlex.join((workdir, *plan.setup))
     return [f"{step} \\\n  {program} {_POINT if plan.is_sweep else repr('')} \\\n  {words} &&"]
+
+
+def _chooses_mpi(plan: Plan) -> bool:
+    return "mpi" in plan.backend and "mpi" not in plan.slurm.srun
+
+
+def _kind_of_mpi(plan: Plan, run_dir: str) -> list[str]:
+    """Return the line that chooses what srun offers to the ranks' library of MPI."""
+    if not _chooses_mpi(plan):
+        return []
+    words = (shlex.join((plan.python, "-m", _MPI, run_dir)), *([_POINT] if plan.is_sweep else []))
+    return [f"mpi=$({' '.join(words)}) &&"]
 
 
 def _chosen(plan: Plan) -> list[str]:

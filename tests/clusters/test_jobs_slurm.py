@@ -220,7 +220,7 @@ def test_an_end_that_slurm_has_forgotten_is_in_the_run_folder(
 
 def test_ranks_sum_over_mpi(jobkit: Jobkit, spec: Callable[..., str], repository: Path) -> None:
     run = json.dumps([sys.executable, str(repository / "docs/examples/allsum.py")])
-    done = jobkit("submit", spec(run, "slurm: {srun: {mpi: pmix}}", backend="mpi"), "--follow", "--wait")
+    done = jobkit("submit", spec(run, backend="mpi"), "--follow", "--wait")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("array([4, 4, 4, ..., 4, 4, 4], dtype=float32)") == 4
 

@@ -88,7 +88,6 @@ def test_a_word_with_which_srun_begins_another_command_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("backend: mpi\n", "backend: the kind of MPI is not chosen"),
         ("slurm: {extra: {comment: x}}\n", "slurm.extra: jobkit sets it, got 'comment'"),
         ("slurm: {srun: {output: x}}\n", "slurm.srun: jobkit sets it, got 'output'"),
         (

@@ -109,6 +109,15 @@ def test_srun_is_told_everything_itself() -> None:
     }  # fmt: skip
 
 
+def test_the_kind_of_mpi_is_chosen_on_the_node_unless_the_spec_has_it() -> None:
+    chosen = rendered("backend: mpi\npython: /p/python\n")
+    assert "\nmpi=$(/p/python -m jobkit.slurm.mpi '/runs/it'\"'\"'s 100%/a') &&\nsrun " in chosen
+    assert '--unbuffered --mpi="$mpi" ' in chosen
+    assert ' "$SLURM_ARRAY_TASK_ID") &&\nsrun ' in rendered("backend: mpi\nsweep: {a: [1, 2]}\n")
+    assert "mpi=$(" not in rendered("backend: mpi\nslurm: {srun: {mpi: pmi2}}\n")
+    assert "mpi" not in rendered("backend: ring\n")
+
+
 @pytest.mark.parametrize(("answer", "number"), [("Submitted batch job 12\n", "12"), ("garbage", None)])
 def test_the_number_of_a_job_is_in_the_answer(answer: str, number: str | None) -> None:
     assert script.job_number(answer) == number

@@ -43,7 +43,7 @@ def library(environ: Mapping[str, str], launcher: str) -> Library:
         found = inspect(path)
         if found is None:
             continue
-        if _fits(found, offered):
+        if fits(found, offered):
             return found
         others.append(found)
     wrong = _mismatch(launcher, offered, others)
@@ -58,7 +58,8 @@ def _offer(environ: Mapping[str, str], launcher: str) -> tuple[str, ...]:
     return (launcher, *(kind for kind, names in kinds if any(name in environ for name in names)))
 
 
-def _fits(found: Library, offered: tuple[str, ...]) -> bool:
+def fits(found: Library, offered: tuple[str, ...]) -> bool:
+    """Say whether a library's ranks find each other by what a launcher offers: its name, "pmix" and "pmi"."""
     if offered[0] in (OPENMPI, MPICH):
         return found.vendor == offered[0]
     if "pmix" in offered and found.vendor and found.pmix:
@@ -80,7 +81,7 @@ def _named(environ: Mapping[str, str], name: str, launcher: str, offered: tuple[
     if found is None:
         expected = "the path of a library of MPI"
         raise LaunchError(complaint(name, "not found", got=value, expected=expected, hint=f"unset {name}"))
-    if found.vendor and not _fits(found, offered):
+    if found.vendor and not fits(found, offered):
         hint = f"unset {name}, or name a library of {_wanted(offered)}"
         raise LaunchError(complaint(name, _mismatch(launcher, offered, [found]), hint=hint))
     return found
