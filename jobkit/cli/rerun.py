@@ -1,14 +1,17 @@
 """Submit a job again, as a new job.
 
 The same spec with the same options is read again, and --set comes on top; what it takes from the environment
-is taken from today's. With --as-it-was the plan is the old job's, to the letter; secrets and forwarded
-variables are taken from the environment again, since they are not kept.
+is taken from today's. With --as-it-was the plan is the old job's, to the letter, and so are its files: those
+of its snapshot, else of the commit and the uncommitted changes in its record, without files that git did not
+know. Secrets and forwarded variables are taken from the environment again, since they are not kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,8 +45,10 @@ def run(args: argparse.Namespace) -> int:
     if args.as_it_was and args.overrides:
         raise SpecError("--set: changes the plan, and --as-it-was keeps it; use one of them")
     wish = _wish(found, tuple(args.overrides))
-    plan = _old_plan(found) if args.as_it_was else sending.planned(wish, dict(os.environ))
-    return submit.submit_all([(wish, plan)], args)
+    if not args.as_it_was:
+        return submit.submit_all([(wish, sending.planned(wish, dict(os.environ)))], args)
+    with tempfile.TemporaryDirectory(prefix="jobkit-") as folder:
+        return submit.submit_all([(wish, _old_plan(found, Path(folder)))], args)
 
 
 def _wish(found: Found, overrides: tuple[str, ...]) -> Wish:
@@ -63,15 +68,25 @@ def _wish(found: Found, overrides: tuple[str, ...]) -> Wish:
     return Wish(origin.source, text, origin.cwd, origin.executor, origin.ranks, overrides, origin.args)
 
 
-def _old_plan(found: Found) -> Plan:
+def _old_plan(found: Found, scratch: Path) -> Plan:
+    """Return the plan of a job, with a working directory in which its files are what they were."""
     from dataclasses import replace
 
+    from jobkit.cli import talk
     from jobkit.errors import SpecError
-    from jobkit.jobs import folder, plan_file
+    from jobkit.jobs import checkout, folder, plan_file, record
 
     try:
         plan = plan_file.loads((found.folder / folder.PLAN).read_text())
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SpecError(f"job {found.id}: its plan cannot be read: {error}") from error
-    # The program as it was lies in the old job's copy.
-    return replace(plan, workdir=str(found.folder / folder.SNAPSHOT)) if plan.snapshot else plan
+    if plan.snapshot:
+        return replace(plan, workdir=str(found.folder / folder.SNAPSHOT))
+    origin = record.read(found.folder).origin
+    workdir = None
+    if origin.git is not None:
+        workdir = checkout.restore(origin.git, Path(origin.cwd), Path(plan.workdir), scratch / "files")
+    if workdir is None:
+        talk.say(f"jobkit: no files of the old job were recorded: this one takes {plan.workdir} as it is now")
+        return plan
+    return replace(plan, workdir=str(workdir), snapshot=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,26 @@ def test_how_another_launchers_job_was_started_is_not_known(jobkit: Jobkit, fore
     done = jobkit("rerun", foreign)
     assert done.status == 2
     assert "was started by another launcher, and jobkit does not know how" in done.err
+
+
+def test_as_it_was_checks_out_what_was_committed_and_changed(
+    jobkit: Jobkit, spec: Spec, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*args: str) -> None:
+        command = ("git", "-c", "user.name=a", "-c", "user.email=a@b", *args)
+        subprocess.run(command, cwd=work, check=True, capture_output=True)
+
+    git("init", "-q")
+    (work / "data").write_text("committed\n")
+    git("add", "data")
+    git("commit", "-q", "-m", "first")
+    (work / "data").write_text("then\n")
+    jobkit("submit", spec("run: cat data\nbackend: none\n"), "--wait", "--id", "a")
+    (work / "data").write_text("now\n")
+    assert jobkit("rerun", "a", "--as-it-was", "--follow", "--id", "b").out == "b\nthen\n"
+    assert jobkit("rerun", "b", "--as-it-was", "--follow", "--id", "c").out == "c\nthen\n"
+    (work / "data").write_text("x\n" * 100_000)
+    jobkit("submit", spec("run: cat data\nbackend: none\n"), "--wait", "--id", "d")
+    refused = jobkit("rerun", "d", "--as-it-was", "--id", "e")
+    assert refused.status == 2
+    assert "too many to be recorded whole" in refused.err
