@@ -74,4 +74,4 @@ def test_a_library_that_does_not_speak_the_steps_interface_is_refused(
     done = cluster.run("srun", "--mpi=pmix", "-n2", *EXEC, check=False, MLX_MPI_LIBNAME=library.library)
     assert (done.returncode, done.stdout) == (125, ""), done.stderr
     assert "the launcher slurm offers PMIx, and no library here fits it (found: " in done.stderr
-    assert "hint: unset MLX_MPI_LIBNAME" in done.stderr
+    assert "hint: unset MLX_MPI_LIBNAME, or srun --mpi=pmi2 jobkit exec" in done.stderr

@@ -82,7 +82,8 @@ def _named(environ: Mapping[str, str], name: str, launcher: str, offered: tuple[
         expected = "the path of a library of MPI"
         raise LaunchError(complaint(name, "not found", got=value, expected=expected, hint=f"unset {name}"))
     if found.vendor and not fits(found, offered):
-        hint = f"unset {name}, or name a library of {_wanted(offered)}"
+        other = f"name a library of {_wanted(offered)}"
+        hint = f"unset {name}, or {_hint(launcher, offered, [found]) if launcher == 'slurm' else other}"
         raise LaunchError(complaint(name, _mismatch(launcher, offered, [found]), hint=hint))
     return found
 
