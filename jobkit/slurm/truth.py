@@ -248,7 +248,7 @@ def _described(left: _Left, seen: Seen | None, own: str, cancelled: bool) -> Tas
         if has_ended and not left.is_followed:
             return _decided(left, None)
         return replace(task, state=record.LOST, reason=f"job {own}: {_GONE}", exit=exits.LOST)
-    if seen.state in _WAITING and task.attempt:
+    if seen.state in _WAITING and _waits_again(left, seen):
         why = _why_it_waits(seen)
         return replace(
             task, state=record.REQUEUED, reason=f"{_why_again(left)}; {why}" if left.batch else why
@@ -271,6 +271,15 @@ def _described(left: _Left, seen: Seen | None, own: str, cancelled: bool) -> Tas
             return replace(task, state=record.LOST, reason=_unshared(left.folder), exit=exits.NOT_STARTED)
         return replace(task, reason=f"no rank left a record of a failure; see {log}")
     return task
+
+
+def _waits_again(left: _Left, seen: Seen) -> bool:
+    """Tell whether a job that waits has begun before.
+
+    Slurm's answer may be from just before the first attempt; after another one it sets a time to start from.
+    """
+    attempt = left.task.attempt
+    return left.batch is not None or attempt > 1 or (attempt == 1 and seen.reason == "BeginTime")
 
 
 def _why_again(left: _Left) -> str:

@@ -35,6 +35,8 @@ LaunchParameters=use_interactive_step
 SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=0,batch_sched_delay=0
 {accounting}
 ReturnToService=2
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 KillWait=5
 GresTypes=gpu
 StateSaveLocation={folder}/state
@@ -154,6 +156,15 @@ class Slurm:
         """Start slurmctld, and wait until it answers."""
         self._daemon(LOGIN, "slurmctld", "-D")
         self.until(_PING.format("UP"), "sh", "-c", "scontrol ping | head -n 1")
+
+    def kill_node(self, node: str) -> None:
+        """Kill a node's slurmd, and leave what runs there."""
+        self.hosts.run(node, "sh", "-c", f"kill -9 $(cat {self.folder}/slurmd-{node}.pid)")
+
+    def start_node(self, node: str) -> None:
+        """Start a node's slurmd again, and wait until the node has nothing to do."""
+        self._daemon(node, "slurmd", "-D", "-N", node)
+        self.until("idle\n", "sinfo", "--noheader", "--Node", f"--nodes={node}", "--format=%T")
 
     def clear(self) -> None:
         """Cancel every job."""

@@ -368,3 +368,12 @@ def test_retries_that_are_spent_are_told_without_asking_slurm(
     left(run_dir, (143, True), (7, False))
     followed(run_dir, kind, again=False, status=status)
     assert told(run_dir)[:2] == (state, status)
+
+
+@pytest.mark.parametrize(("reason", "state"), [("Priority", "queued"), ("BeginTime", "requeued")])
+def test_an_answer_from_before_the_start_is_no_requeue(
+    reason: str, state: str, run_dir: Path, slurm: dict[str, Seen]
+) -> None:
+    (run_dir / "attempt-1").mkdir()
+    slurm["7"] = says("PENDING", reason=reason)
+    assert told(run_dir)[0] == state
