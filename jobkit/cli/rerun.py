@@ -75,16 +75,19 @@ def _old_plan(found: Found, scratch: Path) -> Plan:
     from jobkit.cli import talk
     from jobkit.errors import SpecError
     from jobkit.jobs import checkout, folder, plan_file, record
+    from jobkit.remote import login
 
     try:
         plan = plan_file.loads((found.folder / folder.PLAN).read_text())
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SpecError(f"job {found.id}: its plan cannot be read: {error}") from error
+    is_there = (found.folder / folder.REMOTE).exists()
     if plan.snapshot:
-        return replace(plan, workdir=str(found.folder / folder.SNAPSHOT))
+        copy = login.snapshot(found.id) if is_there else str(found.folder / folder.SNAPSHOT)
+        return replace(plan, workdir=copy)
     origin = record.read(found.folder).origin
     workdir = None
-    if origin.git is not None:
+    if origin.git is not None and not is_there:
         workdir = checkout.restore(origin.git, Path(origin.cwd), Path(plan.workdir), scratch / "files")
     if workdir is None:
         talk.say(f"jobkit: no files of the old job were recorded: this one takes {plan.workdir} as it is now")

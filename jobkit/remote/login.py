@@ -64,6 +64,11 @@ def of(plan: Plan, cwd: str) -> Login:
     return Login(plan.slurm.login, None if plan.python == PYTHON else plan.python, str(tree.root(cwd)))
 
 
+def snapshot(job_id: str) -> str:
+    """Return where the copy is that a job with `snapshot: true` runs from there: jobs lie beside trees."""
+    return f"{TREE}/../../jobs/{job_id}/{folder.SNAPSHOT}"
+
+
 def _is_inside(path: Path, root: Path) -> bool:
     full = Path(os.path.normpath(path))
     return root in (full, *full.parents)

@@ -184,7 +184,7 @@ def _line_with(words: str, lines: Iterable[str]) -> bool:
 
 
 def test_a_job_is_cancelled_and_run_again_from_the_laptop(
-    jobkit: Jobkit, spec: Callable[..., str], wait: Callable[..., Any]
+    jobkit: Jobkit, spec: Callable[..., str], work: Path
 ) -> None:
     assert jobkit("submit", spec(python("import time; time.sleep(600)")), "--id", "first").returncode == 0
     assert jobkit("cancel", "first").returncode == 0
@@ -192,10 +192,16 @@ def test_a_job_is_cancelled_and_run_again_from_the_laptop(
     assert (known["state"], known["exit"]["status"]) == ("cancelled", 143)
     again = jobkit("rerun", "first", "--set", "run='true'", "--id", "second", "--wait")
     assert again.returncode == 0, again.stderr
+    (work / "version").write_text("old\n")
+    kept = jobkit("submit", spec("cat version", "snapshot: true"), "--id", "kept", "--wait", "--follow")
+    (work / "version").write_text("new\n")
+    again = jobkit("rerun", "kept", "--as-it-was", "--id", "again", "--wait", "--follow")
+    assert (kept.stdout, again.stdout) == ("kept\nold\nold\n", "again\nold\nold\n"), again.stderr
     refused = jobkit("submit", spec("true"), "--set", "slurm.partition=nope", "--id", "third")
     assert (refused.returncode, refused.stdout) == (125, "")
     assert "invalid partition" in refused.stderr
-    assert [job["id"] for job in json.loads(jobkit("list", "--json").stdout)] == ["first", "second"]
+    listed = [job["id"] for job in json.loads(jobkit("list", "--json").stdout)]
+    assert listed == ["first", "second", "kept", "again"]
 
 
 def test_a_dry_run_needs_no_connection(jobkit: Jobkit, spec: Callable[..., str], work: Path) -> None:

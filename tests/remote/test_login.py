@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from jobkit import spec
 from jobkit.errors import SpecError
-from jobkit.plan import plan
+from jobkit.plan import Plan, plan
 from jobkit.remote import login
 
 TEXT = "executor: slurm\nrun: a\nslurm: {login: me@host}\n"
@@ -17,7 +18,7 @@ def parsed(*lines: str) -> spec.JobSpec:
     return spec.parse("\n".join((TEXT, *lines, "")), "a.yaml", {})
 
 
-def planned(here: Path, *lines: str) -> login.Login:
+def planned(here: Path, *lines: str) -> Plan:
     asked = parsed(*lines)
     return plan(asked, cwd=login.cwd(asked, str(here)), python=login.PYTHON)
 
@@ -37,6 +38,11 @@ def test_an_interpreter_of_the_specs_stays(tree: Path) -> None:
     found = planned(tree, "python: /opt/python")
     assert login.of(found, str(tree)).python == "/opt/python"
     assert login.there(found, "/t", "/usr/bin/python3").python == "/opt/python"
+
+
+def test_the_copy_that_an_old_job_ran_from_is_beside_the_trees(tree: Path) -> None:
+    again = replace(planned(tree, "snapshot: true"), workdir=login.snapshot("old"))
+    assert login.there(again, "/state/trees/a", "/usr/bin/python3").workdir == "/state/jobs/old/snapshot"
 
 
 @pytest.mark.parametrize(
