@@ -40,20 +40,22 @@ def rows(environ: Mapping[str, str]) -> list[list[str]]:
     """Return the rows of the table; of jobs that have ended they are kept from one time to the next."""
     from jobkit.jobs import find, home, index
 
-    jobs = find.every(environ)
+    names = find.names(environ)
     kept = index.Index(home.home(environ))
-    entries = [entry for found in jobs if (entry := _entry(found, kept)) is not None]
-    kept.save([found.id for found in jobs])
+    base = str(home.jobs(environ))
+    entries = [entry for name in names if (entry := _entry(base, name, kept, environ)) is not None]
+    kept.save(names)
     return [entry.cells for entry in sorted(entries, key=lambda entry: (entry.created, entry.cells[0]))]
 
 
-def _entry(found: Found, kept: Index) -> Entry | None:
-    from jobkit.jobs import index
+def _entry(base: str, name: str, kept: Index, environ: Mapping[str, str]) -> Entry | None:
+    from jobkit.jobs import find, index
 
-    stamp = index.stamp(found.folder)
-    entry = kept.get(found.id, stamp)
-    if entry is not None:
+    stamp = index.stamp(f"{base}/{name}")
+    entry = kept.get(name, stamp)
+    if entry is not None and len(entry.cells) == len(COLUMNS):
         return entry
+    found = find.listed(name, environ)
     job = describe(found)
     if job is None:
         return None

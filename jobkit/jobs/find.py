@@ -42,8 +42,8 @@ class Found:
         return (self.folder / record.RECORD).exists()
 
 
-def every(environ: Mapping[str, str]) -> list[Found]:
-    """Return all jobs in the order of their ids.
+def names(environ: Mapping[str, str]) -> list[str]:
+    """Return the ids of all jobs in their order.
 
     Raises:
         SubmitError: The folder of jobs cannot be read.
@@ -51,19 +51,27 @@ def every(environ: Mapping[str, str]) -> list[Found]:
     folder = home.jobs(environ)
     try:
         with os.scandir(folder) as entries:
-            jobs = [
-                (entry.name, entry.is_symlink()) for entry in entries if entry.is_symlink() or entry.is_dir()
-            ]
+            found = [entry.name for entry in entries if entry.is_symlink() or entry.is_dir()]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise SubmitError(complaint(str(folder), f"cannot be read: {error.strerror}")) from error
-    real = folder.resolve()
-    named = [(name, is_link, folder / name) for name, is_link in sorted(jobs) if not name.startswith(".")]
-    return [
-        Found(name, link.resolve() if is_link else link if real == folder else real / name, link=link)
-        for name, is_link, link in named
-    ]
+    return sorted(name for name in found if not name.startswith("."))
+
+
+def listed(name: str, environ: Mapping[str, str]) -> Found:
+    """Return a job among those that are listed."""
+    link = home.jobs(environ) / name
+    return Found(name, link.resolve(), link=link)
+
+
+def every(environ: Mapping[str, str]) -> list[Found]:
+    """Return all jobs in the order of their ids.
+
+    Raises:
+        SubmitError: The folder of jobs cannot be read.
+    """
+    return [listed(name, environ) for name in names(environ)]
 
 
 def one(job: str, environ: Mapping[str, str]) -> Found:
@@ -81,13 +89,12 @@ def one(job: str, environ: Mapping[str, str]) -> Found:
 
 
 def _named(name: str, environ: Mapping[str, str]) -> Found:
-    jobs = every(environ)
-    matches = [found for found in jobs if found.id == name]
-    matches = matches or [found for found in jobs if name and found.id.startswith(name)]
+    ids_ = names(environ)
+    matches = [name] if name in ids_ else [job_id for job_id in ids_ if name and job_id.startswith(name)]
     if len(matches) == 1:
-        return matches[0]
+        return listed(matches[0], environ)
     if matches:
-        known = ", ".join(found.id for found in matches[:5]) + (", …" if len(matches) > 5 else "")
+        known = ", ".join(matches[:5]) + (", …" if len(matches) > 5 else "")
         raise SpecError(
             complaint("JOB", "the beginning of several ids", got=name, expected=f"one of {known}")
         )
@@ -99,19 +106,19 @@ def _unknown(job: str) -> SpecError:
 
 
 def _last(environ: Mapping[str, str]) -> Found:
-    jobs = every(environ)
+    jobs, kept = names(environ), index.Index(home.home(environ))
     if not jobs:
         raise _unknown(ids.LAST)
-    kept = index.Index(home.home(environ))
-    return max(jobs, key=lambda found: (_created(found, kept), found.id))
+    base = home.jobs(environ)
+    return listed(max(jobs, key=lambda name: (_created(base, name, kept), name)), environ)
 
 
-def _created(found: Found, kept: index.Index) -> str:
-    entry = kept.get(found.id, index.stamp(found.folder))
+def _created(base: Path, name: str, kept: index.Index) -> str:
+    entry = kept.get(name, index.stamp(f"{base}/{name}"))
     if entry is not None:
         return entry.created
     try:
-        return _known(found.folder).created
+        return _known((base / name).resolve()).created
     except record.UnreadableError:
         return ""
 
@@ -134,10 +141,12 @@ def _point(found: Found, point: str, job: str) -> Found:
 def _scheduled(scheduler: str, number: str, job: str, environ: Mapping[str, str]) -> Found:
     number, underscore, point = number.partition("_")
     kept = index.Index(home.home(environ))
-    for found in every(environ):
-        entry = kept.get(found.id, index.stamp(found.folder))
+    base = home.jobs(environ)
+    for name in names(environ):
+        entry = kept.get(name, index.stamp(f"{base}/{name}"))
         if entry is not None and (entry.executor, entry.scheduler_id) != (scheduler, number):
             continue
+        found = listed(name, environ)
         try:
             known = _known(found.folder)
         except record.UnreadableError:

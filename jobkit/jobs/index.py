@@ -12,9 +12,8 @@ import os
 import tempfile
 import time
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jobkit
 from jobkit.jobs.record import RECORD
@@ -25,8 +24,7 @@ _SETTLED_S = 2.0
 Stamp = list[int]
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """What is listed of a job.
 
     Attributes:
@@ -55,12 +53,12 @@ class Index:
         kept = self._entries.get(job_id)
         if kept is None or stamp is None or kept[0] != stamp:
             return None
-        return Entry(**kept[1])
+        return kept[1]
 
     def put(self, job_id: str, stamp: Stamp | None, entry: Entry) -> None:
         """Keep the entry of a job that has ended; the file was looked at before it was read."""
         if stamp is not None and stamp[1] < (time.time() - _SETTLED_S) * 1e9:
-            self._entries[job_id] = (stamp, asdict(entry))
+            self._entries[job_id] = (stamp, entry)
             self._is_new = True
 
     def save(self, job_ids: Collection[str]) -> None:
@@ -79,7 +77,7 @@ class Index:
                 Path(name).unlink(missing_ok=True)
 
 
-def stamp(folder: Path) -> Stamp | None:
+def stamp(folder: Path | str) -> Stamp | None:
     """Return what tells a job's record from every other file; None without one."""
     try:
         seen = os.stat(f"{folder}/{RECORD}")  # noqa: PTH116, of many thousands a Path would be half the time
@@ -88,7 +86,7 @@ def stamp(folder: Path) -> Stamp | None:
     return [seen.st_ino, seen.st_mtime_ns, seen.st_size]
 
 
-def _read(path: Path) -> dict[str, tuple[Stamp, dict[str, Any]]]:
+def _read(path: Path) -> dict[str, tuple[Stamp, Entry]]:
     """Return the entries in a file, none where it is not whole or another version's."""
     try:
         raw = json.loads(path.read_bytes())
@@ -99,8 +97,9 @@ def _read(path: Path) -> dict[str, tuple[Stamp, dict[str, Any]]]:
         return {}
 
 
-def _checked(entry: dict[str, Any]) -> dict[str, Any]:
-    texts = (entry["created"], entry["executor"], entry["scheduler_id"] or "", *entry["cells"])
-    if len(entry) != 4 or set(map(type, texts)) != {str}:
+def _checked(fields: list[Any]) -> Entry:
+    entry = Entry(*fields)
+    texts = (entry.created, entry.executor, entry.scheduler_id or "", *entry.cells)
+    if type(fields) is not list or set(map(type, texts)) != {str}:
         raise ValueError("not an entry")
     return entry

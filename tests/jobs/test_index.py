@@ -64,10 +64,10 @@ def test_a_record_that_was_just_written_is_not_kept(tmp_path: Path, job: Path) -
         b'{"jobkit": "0"}',
         b'{"jobkit": "VERSION", "jobs": {"a": [STAMP]}}',
         b'{"jobkit": "VERSION", "jobs": {"a": [STAMP, {"created": 7}]}}',
-        b'{"jobkit": "VERSION", "jobs": {"a": [STAMP, {"created": "", "executor": "", "scheduler_id": "", '
-        b'"cells": [7]}]}}',
-        b'{"jobkit": "another", "jobs": {"a": [STAMP, {"created": "", "executor": "", "scheduler_id": "", '
-        b'"cells": []}]}}',
+        b'{"jobkit": "VERSION", "jobs": {"a": [STAMP, ["", "", "", [7]]]}}',
+        b'{"jobkit": "VERSION", "jobs": {"a": [STAMP, ["", ""]]}}',
+        b'{"jobkit": "VERSION", "jobs": {"a": [STAMP, {"a": 1, "b": 2, "c": 3, "d": 4}]}}',
+        b'{"jobkit": "another", "jobs": {"a": [STAMP, ["", "", "", []]]}}',
     ],
 )
 def test_one_that_makes_no_sense_is_passed_over_and_written_again(
