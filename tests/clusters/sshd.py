@@ -39,6 +39,11 @@ Host cluster
 Host cluster-*
   HostName {host}
   Port {port}
+Host behind
+  HostName {host}
+  Port {port}
+  User {user}
+  ProxyJump cluster
 Host *
   IdentityFile {folder}/key
   IdentitiesOnly yes

@@ -126,6 +126,20 @@ def test_every_login_shell_will_do(tell: Callable[..., str], shell: str) -> None
     assert told == f"{__import__('jobkit').__version__} {sys.executable}\n"
 
 
+def test_a_login_node_behind_another_is_reached_through_it(
+    tell: Callable[..., str], login: sshd.Sshd
+) -> None:
+    before = (login.folder / "sshd.log").read_text().count("Accepted publickey")
+    told = tell(
+        "from jobkit.remote import session",
+        f"talk = session.Session('behind', {str(sys.executable)!r})",
+        "print(talk.python)",
+        "talk.close()",
+    )
+    assert told == f"{sys.executable}\n"
+    assert (login.folder / "sshd.log").read_text().count("Accepted publickey") == before + 2
+
+
 @pytest.mark.parametrize(
     ("key", "words"),
     [(None, "is not in known_hosts"), ("key", "is not the one in known_hosts")],
