@@ -20,6 +20,8 @@ from jobkit.errors import Exit
 from jobkit.jobs import files
 
 _POLL_S = 0.05
+# The shell is not reaped before its process group, which has its number, is ended.
+_ENDED = os.WEXITED | os.WNOWAIT
 
 
 class _EndedError(Exception):
@@ -54,14 +56,15 @@ def _run(lines: list[str], before: dict[str, str], workdir: str, log: Path) -> t
     """Return what went wrong, "" if nothing did, and the environment that the lines left."""
     setup = Setup(lines, before, workdir, log)
     signal.signal(signal.SIGTERM, _ended)
+    pid = setup.process.pid
     try:
-        while setup.process.poll() is None:
+        while os.waitid(os.P_PID, pid, _ENDED | os.WNOHANG) is None:
             if select.select([setup], [], [], _POLL_S)[0] and not setup.read():
-                setup.process.wait()
-    except _EndedError:
-        os.killpg(setup.process.pid, signal.SIGKILL)
+                os.waitid(os.P_PID, pid, _ENDED)
+    finally:
+        # Where Slurm tracks processes by cgroup, too, what the lines leave running ends with this step.
+        os.killpg(pid, signal.SIGKILL)
         setup.process.wait()
-        raise
     setup.drain()
     status, after = setup.process.returncode, setup.environ()
     setup.close()

@@ -71,6 +71,14 @@ def test_a_folder_that_is_not_there_is_told(run_dir: Path) -> None:
     assert "setup: cannot be run on" in said
 
 
+def test_what_the_lines_leave_running_ends_with_them(
+    run_dir: Path, wait: Callable[..., object], alive: Callable[[int], bool]
+) -> None:
+    assert ended(run_dir, "nohup sleep 600 & echo $! > pid; export A=1") == (0, "")
+    assert wait(lambda: not alive(int((run_dir / "pid").read_text())))
+    assert handover.taken(NODE, str(run_dir))["A"] == "1"
+
+
 def test_a_step_that_is_told_to_end_takes_the_lines_along_and_blames_none(
     run_dir: Path, wait: Callable[..., object], alive: Callable[[int], bool]
 ) -> None:
