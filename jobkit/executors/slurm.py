@@ -26,7 +26,7 @@ from jobkit.jobs import (
 from jobkit.jobs.record import Origin
 from jobkit.jobs.submission import File, Submission
 from jobkit.plan import Plan
-from jobkit.slurm import client, dependency, script, truth
+from jobkit.slurm import client, script
 
 SCRIPT = "job.sbatch"
 # The record and the exit status depend on these, so they are not for `slurm.extra` and `slurm.srun`.
@@ -55,7 +55,7 @@ def prepare(plan: Plan, job_id: str, spec_text: str, environ: Mapping[str, str])
     environment.check({"forward": plan.forward, "secrets": plan.secrets}, environ)
     forward = environment.taken("forward", plan.forward, environ)
     workdir = f"{run_dir}/{folder.SNAPSHOT}" if plan.snapshot else plan.workdir
-    after = dependency.numbers(plan.after, environ)
+    after = _numbers(plan.after, environ) if plan.after else ()
     files = [
         File(folder.SPEC, 0o600, spec_text),
         File(folder.PLAN, 0o600, plan_file.dumps(plan)),
@@ -93,6 +93,12 @@ def _environ_files(plan: Plan, forward: Mapping[str, str], settings: Mapping[str
 
 def _environ_file(folder: str, variables: Mapping[str, str]) -> File:
     return File(folder + handover.ENVIRON, 0o600, plan_file.text(variables, indent=1) + "\n")
+
+
+def _numbers(after: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, ...]:
+    from jobkit.slurm import dependency
+
+    return dependency.numbers(after, environ)
 
 
 def _settings(plan: Plan, job_id: str) -> dict[str, str]:
@@ -234,6 +240,8 @@ def _taken_anyway(known: record.Record, run_dir: Path, wrong: str) -> str:
     Raises:
         SubmitError: Slurm has no such job, or does not answer; then `status` will find it.
     """
+    from jobkit.slurm import truth
+
     try:
         number = truth.number(known, run_dir, os.environ)
     except SubmitError as error:
