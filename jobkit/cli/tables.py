@@ -18,11 +18,21 @@ def print_json(data: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: with rich on a terminal, else in plain columns, two spaces apart."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _draw(columns, rows)
         return
     for line in plain(columns, rows):
         print(line)
+
+
+def printable(text: str) -> str:
+    """Return a text on one line, which does nothing to a terminal.
+
+    >>> print(printable("a\\nb"))
+    a\\nb
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

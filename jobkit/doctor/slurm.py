@@ -70,6 +70,7 @@ def features(plan: Plan, settings: Mapping[str, str]) -> Iterator[Row]:
     kept = settings.get("AccountingStorageType", "").rpartition("/")[2]
     has_none = kept in ("none", "", "(null)")
     yield Row("accounting", OK, "none: ends are known from jobkit's own records" if has_none else kept)
+    yield tracking(settings.get("ProctrackType", ""))
     yield preemption(plan, settings.get("PreemptMode", "OFF"))
     most, points = settings.get("MaxArraySize", ""), len(plan.tasks)
     if plan.is_sweep and most.isdecimal() and points > int(most):
@@ -77,6 +78,14 @@ def features(plan: Plan, settings: Mapping[str, str]) -> Iterator[Row]:
         yield Row("sweep", FAILS, found, "divide the sweep: one spec for each part")
     elif plan.is_sweep:
         yield Row("sweep", OK, f"{points} points (MaxArraySize {most or 'unknown'})")
+
+
+def tracking(kind: str) -> Row:
+    """Return whether Slurm finds every process that a job has started."""
+    if kind == "proctrack/cgroup":
+        return Row("processes", OK, kind)
+    found = f"ProctrackType={kind}: what a killed rank has started in sessions of its own may stay"
+    return Row("processes", WARNING, found, "ask for proctrack/cgroup")
 
 
 def preemption(plan: Plan, mode: str) -> Row:

@@ -21,6 +21,13 @@ def test_a_pipe_gets_plain_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "A       B\n[red]x  2\n"
 
 
+def test_what_would_break_a_line_or_steer_a_terminal_is_shown_escaped(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tables.print_table(("A",), [("é\n\x1b[2J",)])
+    assert capsys.readouterr().out == "A\né\\n\\x1b[2J\n"
+
+
 def test_a_terminal_gets_the_same_words_with_colours_but_not_with_no_color(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,8 @@ def doctor(cluster: Slurm, jobkit_home: Path, tmp_path: Path) -> Callable[..., A
 
 def test_a_spec_that_will_run(doctor: Callable[..., Any], cluster: Slurm, jobkit_home: Path) -> None:
     status, rows = doctor()
-    assert {row["state"] for row in rows.values()} == {"ok"}, rows
+    # The cluster of the tests tracks processes by their parents.
+    assert {name for name, row in rows.items() if row["state"] != "ok"} == {"processes"}, rows
     assert status == 0
     assert rows["MPI"]["found"].startswith("pmix")
     assert rows["node"]["found"].partition(" ")[0] in NODES

@@ -73,6 +73,13 @@ def test_a_sweep_may_have_more_points_than_an_array(plan: Plans) -> None:
     assert rows == {"2": FAILS, "3": OK}
 
 
+@pytest.mark.parametrize(
+    ("kind", "state"), [("proctrack/cgroup", OK), ("proctrack/linuxproc", WARNING), ("", WARNING)]
+)
+def test_only_a_cgroup_holds_every_process(kind: str, state: str) -> None:
+    assert slurm.tracking(kind).state == state
+
+
 @pytest.mark.parametrize(("mode", "state"), [("OFF", WARNING), ("CANCEL", WARNING), ("GANG,REQUEUE", OK)])
 def test_retries_after_preemption_need_slurm_to_queue_again(mode: str, state: str, plan: Plans) -> None:
     made = plan("nodes: 1")
