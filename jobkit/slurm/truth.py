@@ -254,7 +254,8 @@ def _described(left: _Left, seen: Seen | None, own: str, cancelled: bool) -> Tas
             task, state=record.REQUEUED, reason=f"{_why_again(left)}; {why}" if left.batch else why
         )
     if seen.state in _WAITING:
-        return replace(task, state=_WAITING[seen.state], reason=_why_it_waits(seen))
+        # An attempt whose folder is there begins just now.
+        return replace(task, state=_WAITING[seen.state], reason=_why_it_waits(seen), attempt=0)
     if seen.state in _RUNNING and left.is_followed:
         return replace(task, state=record.REQUEUED, reason=_why_again(left))
     if seen.state in _RUNNING:

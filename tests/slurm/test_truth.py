@@ -376,4 +376,5 @@ def test_an_answer_from_before_the_start_is_no_requeue(
 ) -> None:
     (run_dir / "attempt-1").mkdir()
     slurm["7"] = says("PENDING", reason=reason)
-    assert told(run_dir)[0] == state
+    known = truth.look(run_dir)
+    assert (known.state, known.attempt) == (state, int(state == "requeued"))
