@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from jobkit.env.record import RankExit
 from jobkit.errors import Exit
-from jobkit.jobs.record import JobExit, TaskRecord
+from jobkit.jobs import clock
+from jobkit.jobs.record import JobExit, RankRecord, TaskRecord
 
 SUCCESS = JobExit(0)
 LOST = JobExit(int(Exit.NOT_STARTED), kind="lost")
@@ -58,3 +61,19 @@ def explained(task: TaskRecord) -> str:
         return told_
     kind_ = task.exit.kind if task.exit else task.state
     return task.reason if kind_ in task.reason else f"{kind_}: {task.reason}"
+
+
+def with_exit(rank: RankRecord, ended: RankExit | None) -> RankRecord:
+    """Return a rank with the end that its own record gives it."""
+    if ended is None:
+        return rank
+    return replace(
+        rank,
+        host=ended.host,
+        status=ended.status,
+        signal=ended.signal,
+        ended_by_jobkit=ended.ended_by_jobkit,
+        victim_of=ended.victim_of,
+        started=clock.normal(ended.started) if ended.started else rank.started,
+        ended=clock.normal(ended.ended),
+    )

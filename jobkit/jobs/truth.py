@@ -15,7 +15,6 @@ from jobkit.jobs.record import (
     FAILED,
     LOST,
     SUCCEEDED,
-    RankRecord,
     Record,
     TaskRecord,
     read,
@@ -104,7 +103,7 @@ def _task(task: TaskRecord, task_dir: Path, why: str) -> TaskRecord:
         return task
     exits_ = {rank.rank: _exit(task, task_dir, rank.rank) for rank in task.ranks}
     known = [ended for ended in exits_.values() if ended is not None]
-    ranks = tuple(with_exit(rank, exits_[rank.rank]) for rank in task.ranks)
+    ranks = tuple(exits.with_exit(rank, exits_[rank.rank]) for rank in task.ranks)
     ended = max((rank.ended for rank in ranks if rank.ended), default=None)
     first = verdict.first_failure(known)
     task = replace(task, ranks=ranks, ended=ended, reason=why)
@@ -123,19 +122,3 @@ def _exit(task: TaskRecord, task_dir: Path, rank: int) -> RankExit | None:
         return RankExit(**raw)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def with_exit(rank: RankRecord, ended: RankExit | None) -> RankRecord:
-    """Return a rank with the end that its own record gives it."""
-    if ended is None:
-        return rank
-    return replace(
-        rank,
-        host=ended.host,
-        status=ended.status,
-        signal=ended.signal,
-        ended_by_jobkit=ended.ended_by_jobkit,
-        victim_of=ended.victim_of,
-        started=clock.normal(ended.started) if ended.started else rank.started,
-        ended=clock.normal(ended.ended),
-    )

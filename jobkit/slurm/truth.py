@@ -360,9 +360,7 @@ def _all_ended_well(task: TaskRecord) -> bool:
 
 
 def _with_ranks(task: TaskRecord, attempt: int, found: Mapping[int, RankExit]) -> TaskRecord:
-    from jobkit.jobs.truth import with_exit
-
-    ranks = tuple(with_exit(rank, found.get(rank.rank)) for rank in task.ranks)
+    ranks = tuple(exits.with_exit(rank, found.get(rank.rank)) for rank in task.ranks)
     started = min((rank.started for rank in ranks if rank.started), default=task.started)
     ended = max((rank.ended for rank in ranks if rank.ended), default=None)
     return replace(task, attempt=attempt, ranks=ranks, started=started, ended=ended)
