@@ -11,7 +11,7 @@ from jobkit.plan import Retries
 # The keys of `retries`.
 PREEMPTED, NODE_FAILURE, FAILED = "preempted", "node_failure", "failed"
 REQUEUED = "requeued"  # by a user's or an administrator's `scontrol requeue`, which no retries count
-STOPPED = "stopped"  # cancelled, or at its time limit: no attempt comes after it
+CANCELLED, TIME_LIMIT = "cancelled", "time_limit"  # no attempt comes after these
 # After these Slurm starts the job again by itself, if it was submitted with --requeue.
 BY_SLURM = (PREEMPTED, NODE_FAILURE, REQUEUED)
 
@@ -20,7 +20,12 @@ _CANCELLED = re.compile(
     r"^slurmstepd[^:\n]*: error: \*\*\* JOB \S+ ON \S+ CANCELLED AT \S+(?: DUE TO ([A-Z]+(?: [A-Z]+)*))?",
     re.MULTILINE,
 )
-_CAUSES = {"PREEMPTION": PREEMPTED, "NODE FAILURE": NODE_FAILURE, "JOB REQUEUE": REQUEUED}
+_CAUSES = {
+    "PREEMPTION": PREEMPTED,
+    "NODE FAILURE": NODE_FAILURE,
+    "JOB REQUEUE": REQUEUED,
+    "TIME LIMIT": TIME_LIMIT,
+}
 _MARK = "jobkit: attempt {}"
 
 
@@ -46,7 +51,7 @@ def told(said: str) -> str | None:
     'preempted'
     """
     found = _CANCELLED.search(said)
-    return None if found is None else _CAUSES.get(found[1] or "", STOPPED)
+    return None if found is None else _CAUSES.get(found[1] or "", CANCELLED)
 
 
 def allowed(kind: str | None, earlier: Sequence[str | None], retries: Retries) -> bool:

@@ -31,7 +31,7 @@ def interrupted(run_dir: Path, task_dir: Path, number: int) -> BatchExit:
     """Return how an attempt ended whose script did not come to its end."""
     # What dies with its node says nothing.
     kind = again.told(again.section(log(task_dir), number)) or again.NODE_FAILURE
-    kind = again.REQUEUED if kind == again.STOPPED else kind
+    kind = again.REQUEUED if kind in (again.CANCELLED, again.TIME_LIMIT) else kind
     follows = again.allowed(kind, earlier(task_dir, number), retries(run_dir))
     status = STATUSES.get(kind, STATUSES[again.PREEMPTED])
     return BatchExit(status, status, now(), kind=kind, again=follows)

@@ -45,6 +45,7 @@ _TOLD = {
     "PowerReserved": "waiting for power",
     "FedJobLock": "waiting for the clusters of the federation to agree",
     "CONFIGURING": "its nodes are getting ready",
+    "job requeued in held state": "held after it was requeued; `scontrol release` lets it go",
     "REQUEUE_HOLD": "held after it was requeued",
     "SPECIAL_EXIT": "held after a special exit",
     "MaxBootLimit": "nodes did not boot often enough",
@@ -68,6 +69,11 @@ def told(code: str) -> str:
     # 'ReqNodeNotAvail, UnavailableNodes:gpu-a08'
     words = _TOLD.get(code.partition(",")[0].strip()) or _limit(code)
     return f"{words} ({code})" if words else code
+
+
+def is_held(words: str) -> bool:
+    """Tell whether a reason in words means that somebody must let the job go."""
+    return words.startswith("held")
 
 
 def _limit(code: str) -> str | None:

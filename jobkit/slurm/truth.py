@@ -38,12 +38,14 @@ _ENDED = {
     "PREEMPTED": (record.PREEMPTED, JobExit(int(Exit.CANCELLED), kind="preempted"), "preempted"),
 }
 _OF_KIND = {again.PREEMPTED: _ENDED["PREEMPTED"], again.NODE_FAILURE: _ENDED["NODE_FAIL"]}
+# What the script's log says, where Slurm itself cannot be asked any more.
+_IN_LOG = {again.CANCELLED: _ENDED["CANCELLED"], again.TIME_LIMIT: _ENDED["TIMEOUT"]}
 _AGAIN = {
     again.PREEMPTED: "preempted",
     again.NODE_FAILURE: "one of its nodes failed",
     again.REQUEUED: "requeued in Slurm",
 }
-_GONE = "Slurm here does not know it (SLURM_CONF names the cluster), and its ranks left no records"
+_GONE = "Slurm here does not know it (SLURM_CONF names the cluster), and no record tells how it ended"
 
 
 @dataclass(frozen=True)
@@ -159,9 +161,14 @@ def _unasked(run_dir: Path, known: Record) -> Record:
     """Return what the folders of the tasks say by themselves."""
     left = [_left(run_dir, task) for task in known.tasks]
     pairs = zip(known.tasks, left, strict=True)
-    return record.settled(
-        replace(known, tasks=tuple(_as_left(one) if one.decides else task for task, one in pairs))
-    )
+    return record.settled(replace(known, tasks=tuple(_last_known(task, one) for task, one in pairs)))
+
+
+def _last_known(task: TaskRecord, left: _Left) -> TaskRecord:
+    if left.decides:
+        return _as_left(left)
+    begun = left.task.attempt and left.batch is None and task.state not in record.ENDED
+    return replace(left.task, state=record.RUNNING) if begun else task
 
 
 def _left(run_dir: Path, task: TaskRecord) -> _Left:
@@ -244,6 +251,8 @@ def _described(left: _Left, seen: Seen | None, own: str, cancelled: bool) -> Tas
     """Return the task as Slurm sees it."""
     task = left.task
     if seen is None:
+        if left.batch is not None and left.batch.kind in _IN_LOG:
+            return _ended_as(task, *_IN_LOG[left.batch.kind], clock.normal(left.batch.ended))
         has_ended = left.first is not None or left.batch is not None or _all_ended_well(task)
         if has_ended and not left.is_followed:
             return _decided(left, None)
@@ -270,7 +279,9 @@ def _described(left: _Left, seen: Seen | None, own: str, cancelled: bool) -> Tas
         log = naming.log(left.folder)
         if log is None:
             return replace(task, state=record.LOST, reason=_unshared(left.folder), exit=exits.NOT_STARTED)
-        return replace(task, reason=f"no rank left a record of a failure; see {log}")
+        by_signal = any(rank.ended_by_jobkit for rank in task.ranks)
+        why = "its ranks were ended from outside" if by_signal else "no rank left a record of a failure"
+        return replace(task, reason=f"{why}; see {log}")
     return task
 
 
@@ -303,8 +314,9 @@ def _why_it_waits(seen: Seen) -> str:
     >>> _why_it_waits(queue.Seen("7", "PENDING", "2026-11-22T10:00:00.000000Z", "Resources", ""))
     'waiting for free nodes or cores (Resources), expected to start 2026-11-22T10:00:00Z'
     """
-    expected = f", expected to start {seen.start[:19]}Z" if seen.start else ""
-    return reasons.told(seen.reason or seen.state) + expected
+    why = reasons.told(seen.reason or seen.state)
+    expected = f", expected to start {seen.start[:19]}Z" if seen.start and not reasons.is_held(why) else ""
+    return why + expected
 
 
 def _ended_by_slurm(left: _Left, seen: Seen, cancelled: bool) -> TaskRecord:
@@ -316,7 +328,10 @@ def _ended_by_slurm(left: _Left, seen: Seen, cancelled: bool) -> TaskRecord:
         reason = "a job that it comes after did not succeed"
     if seen.state == "OUT_OF_MEMORY" and first is not None:
         exit_ = replace(exit_, rank=first.rank, host=first.host, signal=first.signal)
-    ended = task.ended or seen.end or clock.rfc3339(clock.now())
+    return _ended_as(task, state, exit_, reason, task.ended or seen.end or clock.rfc3339(clock.now()))
+
+
+def _ended_as(task: TaskRecord, state: str, exit_: JobExit, reason: str, ended: str) -> TaskRecord:
     return replace(task, state=state, exit=exit_, reason=reason, ended=ended, failed=ended)
 
 

@@ -74,6 +74,11 @@ def told(run_dir: Path) -> tuple[str, int | None, str | None]:
         (says("RUNNING"), "running", None),
         (says("COMPLETING"), "running", None),
         (says("SUSPENDED"), "running", "suspended"),
+        (
+            says("PENDING", reason="job requeued in held state", start="2026-11-22T10:00:00.000000Z"),
+            "queued",
+            "held after it was requeued; `scontrol release` lets it go (job requeued in held state)",
+        ),
         (says("REQUEUE_HOLD"), "requeued", "held after it was requeued (REQUEUE_HOLD)"),
     ],
 )
@@ -158,6 +163,12 @@ def test_a_slurm_that_does_not_answer_changes_nothing(run_dir: Path, monkeypatch
     assert told(run_dir) == ("queued", None, "as last known, since Slurm cannot be asked: down")
 
 
+def test_what_has_begun_is_last_known_to_run(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left(run_dir, (0, False))
+    monkeypatch.setattr(queue, "find", _unanswered)
+    assert told(run_dir)[:2] == ("running", None)
+
+
 def _unanswered(*_: object, **__: object) -> dict[str, Seen]:
     raise client.UnansweredError("down")
 
@@ -188,6 +199,26 @@ def test_a_rank_that_suffered_from_a_node_failure_is_not_its_cause(
 def test_what_slurm_has_forgotten_is_in_its_ranks_records(run_dir: Path, slurm: dict[str, Seen]) -> None:
     left(run_dir, (0, False), (0, False))
     assert told(run_dir) == ("succeeded", 0, None)
+
+
+@pytest.mark.parametrize(
+    ("why", "state", "status"), [("", "cancelled", 143), (" DUE TO TIME LIMIT", "timeout", 124)]
+)
+def test_what_slurm_has_forgotten_is_in_the_log(
+    why: str, state: str, status: int, run_dir: Path, slurm: dict[str, Seen]
+) -> None:
+    (run_dir / "slurm-7.log").write_text(f"slurmstepd-h: error: *** JOB 7 ON h CANCELLED AT {AT}{why} ***\n")
+    left(run_dir, (143, True), srun=143)
+    assert told(run_dir)[:2] == (state, status)
+
+
+def test_ranks_that_were_ended_from_outside_are_no_mystery(run_dir: Path, slurm: dict[str, Seen]) -> None:
+    (run_dir / "slurm-7.log").touch()
+    left(run_dir, (143, True), srun=143)
+    slurm["7"] = says("FAILED", status=143)
+    state, status, reason = told(run_dir)
+    assert (state, status) == ("failed", 143)
+    assert "its ranks were ended from outside; see" in (reason or "")
 
 
 def test_who_cancelled_is_told(run_dir: Path, slurm: dict[str, Seen]) -> None:
