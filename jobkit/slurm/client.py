@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from jobkit.env.scrub import scrub
 from jobkit.errors import SubmitError, complaint
@@ -60,8 +61,13 @@ def call(
 
     Raises:
         SubmitError: It is not installed.
-        UnansweredError: It did not end in time.
+        UnansweredError: It did not end in time, or SLURM_CONF names no file.
     """
+    conf = environ.get("SLURM_CONF")
+    if conf and not Path(conf).exists():  # Slurm's commands would look for another one for a minute
+        raise UnansweredError(
+            complaint("SLURM_CONF", "no such file", got=conf, expected="a slurm.conf, or unset")
+        )
     try:
         done = subprocess.run(
             words, env=dict(environ), cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True,

@@ -158,11 +158,12 @@ def test_what_is_printed_is_what_is_sent(tmp_path: Path, jobkit_home: Path, orig
 def test_sbatch_gets_nothing_of_a_launcher_and_no_secret(
     tmp_path: Path, jobkit_home: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("SLURM_NTASKS", "SBATCH_PARTITION", "MLX_RANK", "SLURM_CONF", "TOKEN", "MINE"):
+    for name in ("SLURM_NTASKS", "SBATCH_PARTITION", "MLX_RANK", "TOKEN", "MINE"):
         monkeypatch.setenv(name, f"my {name}")
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path))
     sent_to(tmp_path, "echo Submitted batch job 12", origin, "secrets: [TOKEN]\n")
     got = dict(item.split("=", 1) for item in (tmp_path / "environ").read_text().split("\0") if item)
-    assert (got["MINE"], got["SLURM_CONF"]) == ("my MINE", "my SLURM_CONF")
+    assert (got["MINE"], got["SLURM_CONF"]) == ("my MINE", str(tmp_path))
     assert not {"SLURM_NTASKS", "SBATCH_PARTITION", "MLX_RANK", "TOKEN"} & set(got)
 
 
@@ -170,7 +171,7 @@ def test_without_inherit_only_the_least_goes_along(
     tmp_path: Path, jobkit_home: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MINE", "mine")
-    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path))
     sent_to(tmp_path, "echo Submitted batch job 12", origin, "inherit: false\n")
     got = {item.partition("=")[0] for item in (tmp_path / "environ").read_text().split("\0") if item}
     assert got - {"PWD", "SHLVL", "_", "OLDPWD"} <= {"PATH", "HOME", "USER", "LANG", "SLURM_CONF"}
@@ -247,7 +248,7 @@ def test_sbatch_gets_byte_for_byte_what_the_dry_run_shows(sweep: str, tmp_path: 
     sbatch.chmod(0o700)
     text = GIVEN if sweep else GIVEN.replace("${{ sweep.lr }}", "0.1")
     (tmp_path / "a.yaml").write_text(text + sweep)
-    kept = {"HOME": str(tmp_path), "LANG": "C.UTF-8", "SLURM_CONF": "/slurm.conf", "FORWARDED": "a,'b\nc"}
+    kept = {"HOME": str(tmp_path), "LANG": "C.UTF-8", "SLURM_CONF": str(tmp_path), "FORWARDED": "a,'b\nc"}
     around = {**kept, "TOKEN": "s3cret", "SLURM_NTASKS": "3", "SBATCH_PARTITION": "x", "RANK": "7"}
 
     def jobkit(path: str, *flags: str) -> str:

@@ -30,6 +30,14 @@ def test_a_command_that_hangs_is_given_up() -> None:
         client.call(("sleep", "60"), {"PATH": "/bin"}, timeout_s=0.1)
 
 
+def test_a_configuration_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
+    given = {"PATH": "/bin", "SLURM_CONF": str(tmp_path / "slurm.conf")}
+    with pytest.raises(client.UnansweredError, match="SLURM_CONF: no such file"):
+        client.call(("sleep", "60"), given)
+    (tmp_path / "slurm.conf").touch()
+    assert client.call(("true",), given).status == 0
+
+
 def test_a_command_that_is_not_installed_is_told() -> None:
     with pytest.raises(SubmitError, match="sbatch: no such program on this machine"):
         client.call(("sbatch",), {"PATH": "/nowhere"})
