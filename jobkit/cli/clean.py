@@ -1,7 +1,7 @@
 """Remove the records and logs of jobs that have ended.
 
 Without JOB: of all that ended more than --older-than ago (7d), or with --all of every one. A job that has not
-ended is never removed.
+ended is never removed, nor one whose scheduler does not know it while something is written in its folder.
 """
 
 from __future__ import annotations
@@ -75,5 +75,6 @@ def _tell_kept(named: list[Found], chosen: list[Found]) -> int:
 
     kept = [found for found in named if found not in chosen]
     for found in kept:
-        talk.error(f"job {found.id}: has not ended, so it is not removed\n\nhint: jobkit cancel {found.id}")
+        wrong = "has not ended for certain, so it is not removed"
+        talk.error(f"job {found.id}: {wrong}\n\nhint: jobkit status {found.id}; jobkit cancel {found.id}")
     return Exit.USAGE if kept else Exit.OK

@@ -14,6 +14,9 @@ from jobkit.jobs.find import Found
 from jobkit.jobs.last_words import last_words
 from jobkit.jobs.record import ENDED, LOST, SUCCEEDED, Record, TaskRecord
 
+# Of a sweep that fails as a whole the first points tell enough.
+_MOST_FAILURES = 10
+
 
 def to_stream(name: str) -> Callable[[bytes], None]:
     """Return what writes bytes to standard output (`out`) or standard error at once."""
@@ -49,9 +52,12 @@ def emit_state(known: Record) -> None:
 
 def report_failures(found: Found, known: Record) -> None:
     """Say which tasks failed, how, with which last words, and where the rest of them is."""
-    for task in known.tasks:
-        if task.state in ENDED and task.state != SUCCEEDED:
-            _report_failure(found, known, task)
+    failed = [task for task in known.tasks if task.state in ENDED and task.state != SUCCEEDED]
+    for task in failed[:_MOST_FAILURES]:
+        _report_failure(found, known, task)
+    if len(failed) > _MOST_FAILURES:
+        rest = len(failed) - _MOST_FAILURES
+        talk.say(f"and {rest} more points that did not succeed: jobkit status {known.id}")
 
 
 def _report_failure(found: Found, known: Record, task: TaskRecord) -> None:

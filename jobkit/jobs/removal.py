@@ -9,12 +9,15 @@ from pathlib import Path
 from jobkit.jobs import clock, folder, home, record, truth
 from jobkit.jobs.find import Found, every
 
+_QUIET_S = 86400.0
+
 
 def is_due(found: Found, age_s: float | None) -> bool:
     """Tell whether a job has ended, and at least `age_s` seconds ago.
 
     A job whose record cannot be read is due when nobody holds it. One whose end is not known, because it was
-    lost, is as old as its record.
+    lost, is as old as its record. What a scheduler does not know may run all the same, on another cluster or
+    behind a scheduler that answers wrongly: it is due when nothing was written in its folder for a day.
     """
     try:
         known = truth.look(found.folder, ask=False)
@@ -22,11 +25,19 @@ def is_due(found: Found, age_s: float | None) -> bool:
         return folder.is_held(found.folder) is not True and _is_old(_touched(found), age_s)
     if known.state not in record.ENDED:
         return False
+    if known.scheduler_id is not None and record.read(found.folder).state not in record.ENDED:
+        return _is_old(_written(found.folder), max(age_s or 0.0, _QUIET_S))
     return _is_old(clock.parsed(known.ended) if known.ended else _touched(found), age_s)
 
 
 def _is_old(moment: datetime, age_s: float | None) -> bool:
     return age_s is None or (clock.now() - moment).total_seconds() >= age_s
+
+
+def _written(run_dir: Path) -> datetime:
+    """Return when something was written last in a run folder."""
+    times = [path.lstat().st_mtime for path in (run_dir, *run_dir.rglob("*"))]
+    return datetime.fromtimestamp(max(times), timezone.utc)
 
 
 def _touched(found: Found) -> datetime:

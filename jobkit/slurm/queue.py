@@ -117,13 +117,18 @@ def _asked(environ: Mapping[str, str]) -> Told:
         except SubmitError as error:
             wrong = wrong or str(error)
             continue
-        if answer.status == 0:
+        if answer.status == 0 and _is_told(lines(answer.out)):
             return Told(began, lines(answer.out))
         wrong = wrong or f"{words[0]}: {answer.words}"
         if _OF_CONTROLLER in answer.words:
             break
     # How long it took counts: a controller that is away is not asked again at once.
     return Told(time.time(), None, wrong)
+
+
+def _is_told(text: str) -> bool:
+    """Tell whether a text is about jobs, or about none: a program of the same name may say anything."""
+    return not text.strip() or bool(_rows(text))
 
 
 def _own_environ(environ: Mapping[str, str]) -> dict[str, str]:

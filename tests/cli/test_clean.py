@@ -98,5 +98,5 @@ def test_a_users_run_dir_keeps_its_other_files(jobkit: Jobkit, spec: Spec, work:
 def test_a_job_that_runs_under_another_launcher_is_kept(jobkit: Jobkit, foreign: str) -> None:
     done = jobkit("clean", "--all")
     assert (done.status, done.out) == (0, "")
-    assert "has not ended, so it is not removed" in jobkit("clean", "last").err
+    assert "has not ended for certain, so it is not removed" in jobkit("clean", "last").err
     assert find.one(foreign, os.environ).folder.exists()

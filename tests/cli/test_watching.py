@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -32,6 +33,16 @@ def test_a_failure_is_told_with_its_reason_and_where_the_logs_are(
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (f"jobkit: error: a failed: rank 0: /nowhere: not found\nlogs: {tmp_path}/attempt-1\n")
+
+
+def test_of_many_points_that_failed_the_first_are_told(
+    known: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = tuple(dataclasses.replace(known.tasks[0], point=str(index)) for index in range(1000))
+    watching.report_failures(Found("a", tmp_path), dataclasses.replace(known, tasks=tasks))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) < 50
+    assert lines[-1] == "and 990 more points that did not succeed: jobkit status a"
 
 
 def test_the_end_of_a_job_that_has_ended_is_told_at_once(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobkit.jobs import clock, find, folder, record, removal
+from jobkit.jobs import clock, find, folder, record, removal, truth
 from jobkit.jobs.find import Found
 from jobkit.jobs.record import Record, TaskRecord
 
@@ -48,6 +48,22 @@ def test_a_lost_job_is_as_old_as_its_record(tmp_path: Path, make_record: Make) -
     assert not removal.is_due(found, 3600.0)
     os.utime(found.folder / "record.json", (1, 1))
     assert removal.is_due(found, 3600.0)
+
+
+def test_what_its_scheduler_does_not_know_is_not_due_while_something_is_written(
+    tmp_path: Path, make_record: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = put(tmp_path, make_record(state="running", executor="slurm", scheduler_id="7"))
+    output = found.folder / "attempt-1" / "rank-0.out"
+    output.parent.mkdir()
+    output.touch()
+    monkeypatch.setattr(truth, "look", lambda *_, **__: make_record(state="lost", scheduler_id="7"))
+    for path in (*found.folder.rglob("*"), found.folder):
+        if path != output:
+            os.utime(path, (1, 1))
+    assert not removal.is_due(found, None)
+    os.utime(output, (1, 1))
+    assert removal.is_due(found, None)
 
 
 def test_an_unreadable_job_is_due_when_nobody_holds_it(tmp_path: Path, make_record: Make) -> None:

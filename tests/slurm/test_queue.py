@@ -94,6 +94,14 @@ def test_an_error_is_no_empty_queue(environ: dict[str, str], monkeypatch: pytest
     assert asked == ["squeue"]
 
 
+def test_garbage_is_no_empty_queue(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    garbage = client.Answer(0, "welcome to the cluster\n", "")
+    asked = answering(monkeypatch, {"squeue": garbage, "scontrol": client.Answer(1, "", "no")})
+    with pytest.raises(SubmitError, match="squeue: welcome to the cluster"):
+        queue.every(environ)
+    assert asked == ["squeue", "scontrol"]
+
+
 def test_where_squeue_does_not_understand_scontrol_is_asked(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
