@@ -136,7 +136,8 @@ def _refused(plan: Plan, run_dir: str) -> list[str]:
             if not value.isprintable():
                 found.append(complaint(f"slurm.{section}.{name}", "more than one line", got=value))
     for key, value in (("run_dir", run_dir), ("python", plan.python)):
-        if not value.isprintable() or "\\" in value:
+        # srun resolves only one %% of a path into %.
+        if not value.isprintable() or "\\" in value or (key == "run_dir" and value.count("%") > 1):
             found.append(complaint(key, "a path that Slurm cannot write", got=value))
     return found
 

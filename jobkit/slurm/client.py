@@ -37,7 +37,8 @@ class Answer:
     def words(self) -> str:
         """What it complained of, in one line that a terminal can take."""
         lines = [line.strip() for line in (self.err.strip() or self.out.strip()).splitlines()]
-        text = "; ".join(filter(None, lines)) or f"status {self.status}"
+        ended = f"status {self.status}" if self.status >= 0 else f"killed by signal {-self.status}"
+        text = "; ".join(filter(None, lines)) or ended
         text = text if len(text) <= _WORDS else text[:_WORDS] + "…"
         return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,13 +22,17 @@ from jobkit.agent import verdict
 from jobkit.env.record import RankExit, now
 from jobkit.errors import Exit, SubmitError
 from jobkit.jobs import files, folder, plan_file, secret_file
-from jobkit.plan import Retries
+from jobkit.plan import Plan, Retries
 from jobkit.slurm import again, client, memory, naming, setup
 
 SCHEMA = 1
 _FILE = "batch.exit.json"
 _SIGKILL = 128 + 9
 _KILLED = re.compile(r"^srun: error: (\S+): task (\d+): Killed$", re.MULTILINE)
+# srun: error: task 1 launch failed: Slurmd could not connect IO
+_REFUSED = re.compile(r"^srun: error: task (\d+) launch failed: (.+)$", re.MULTILINE)
+_PROBE = ".look"
+_SEEN_S, _LOOK_S = 20.0, 0.5
 _PREEMPTED = re.compile(r"\bPreemptTime=\d")
 _LOG_BYTES = 1 << 20
 _STDERR = Path("/dev/stderr")
@@ -120,12 +125,39 @@ def log(task_dir: Path) -> str:
         return ""
 
 
+def planned(run_dir: Path) -> Plan | None:
+    """Return the plan of a job, None of a template's."""
+    try:
+        return plan_file.loads((run_dir / folder.PLAN).read_text())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def retries(run_dir: Path) -> Retries:
     """Return what a job may be started again for."""
-    try:
-        return plan_file.loads((run_dir / folder.PLAN).read_text()).retries
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Retries()
+    plan = planned(run_dir)
+    return Retries() if plan is None else plan.retries
+
+
+def unstarted(attempt_dir: Path, ranks: int, said: str) -> str | None:
+    """Return why an attempt is no success of which srun says so: a rank that was never started.
+
+    srun takes it for one that ended well when its node cannot open its output. Where all ranks have left
+    records they were started; those of other nodes may take a while to be seen on a shared file system.
+    """
+    refused = _REFUSED.search(said)
+    deadline = time.monotonic() + (0.0 if refused else _SEEN_S)
+    while missing := sorted(set(range(ranks)) - set(rank_exits(attempt_dir))):
+        if time.monotonic() >= deadline:
+            if refused:
+                return f"rank {refused[1]} was not started: {refused[2]}"
+            return f"rank {missing[0]} has left no record that it was started"
+        # A client of NFS looks at a folder again once it has itself changed it.
+        with contextlib.suppress(OSError):
+            (attempt_dir / _PROBE).touch()
+            (attempt_dir / _PROBE).unlink()
+        time.sleep(_LOOK_S)
+    return None
 
 
 def earlier(task_dir: Path, number: int) -> list[str | None]:
@@ -134,13 +166,14 @@ def earlier(task_dir: Path, number: int) -> list[str | None]:
     return [ended.kind if ended else None for ended in found]
 
 
-def ending(attempt_dir: Path, srun: int, said: str) -> BatchExit:
+def ending(attempt_dir: Path, srun: int, said: str, ranks: int) -> BatchExit:
     """Return how an attempt ended.
 
     Args:
         attempt_dir: Its folder.
         srun: The status of srun.
         said: What is in the script's log about it.
+        ranks: How many there are at least.
     """
     first = verdict.first_failure(rank_exits(attempt_dir).values())
     kind, exceeded = again.told(said), bool(srun) and memory.was_exceeded(said)
@@ -148,6 +181,9 @@ def ending(attempt_dir: Path, srun: int, said: str) -> BatchExit:
         out_of_memory = exceeded and first.status == _SIGKILL
         kind = kind or again.FAILED
         return BatchExit(srun, first.status, now(), kind=kind, out_of_memory=out_of_memory)
+    absent = None if srun else unstarted(attempt_dir, ranks, said)
+    if absent is not None:
+        return BatchExit(srun, int(Exit.NOT_STARTED), now(), reason=absent, kind=kind or again.FAILED)
     unset = setup.failed(attempt_dir) if srun else None
     if unset is not None:
         return BatchExit(srun, int(Exit.NOT_STARTED), now(), reason=unset)
@@ -229,8 +265,9 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     point = argv[3] if len(argv) > 3 else None
     task_dir = folder.task_folder(run_dir, point)
     attempt_dir = folder.attempt(task_dir, number)
-    allowed = retries(run_dir)
-    ended = ending(attempt_dir, srun, again.section(log(task_dir), number))
+    plan, allowed = planned(run_dir), retries(run_dir)
+    ranks = 0 if plan is None else plan.ranks
+    ended = ending(attempt_dir, srun, again.section(log(task_dir), number), ranks)
     starts_again = ended.kind in again.BY_SLURM and any(asdict(allowed).values())
     if _preempted(ended, attempt_dir, allowed.preempted > 0, environ):
         ended = replace(ended, kind=again.PREEMPTED)

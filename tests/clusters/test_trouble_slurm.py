@@ -45,3 +45,24 @@ def test_what_the_script_could_not_start_is_told_in_its_words(
     assert done.returncode == status, done.stderr
     assert "last lines of slurm-" in done.stderr
     assert words in done.stderr
+
+
+def test_a_run_folder_that_one_node_cannot_see_is_no_success(submit: Submit, cluster: Slurm) -> None:
+    for host in ("login", "gpu-a08"):
+        cluster.hosts.run(host, "mkdir", "--parents", "/dev/shm/runs")
+    for host in ("login", "gpu-a08"):
+        cluster.hosts.run(host, "mount", "--bind", str(_shared(cluster)), "/dev/shm/runs")
+    try:
+        nodes = "slurm: {extra: {nodelist: 'gpu-a08,gpu-a09'}}"
+        done = submit("run_dir: /dev/shm/runs", "nodes: 2", nodes)
+        assert done.returncode == 125, done.stderr
+        assert "rank 1 was not started" in done.stderr
+    finally:
+        for host in ("login", "gpu-a08"):
+            cluster.hosts.run(host, "umount", "/dev/shm/runs")
+
+
+def _shared(cluster: Slurm) -> Path:
+    folder = cluster.folder / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder

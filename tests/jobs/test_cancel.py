@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from jobkit.errors import SubmitError
 from jobkit.jobs import cancel, folder, process, record
 from jobkit.jobs.find import Found
 from jobkit.jobs.record import Record, TaskRecord
@@ -47,6 +50,16 @@ def test_a_job_that_has_ended_gets_no_request(tmp_path: Path, make_record: Make)
     record.write(tmp_path, make_record(state="succeeded"))
     assert cancel.request(Found("a", tmp_path)).state == "succeeded"
     assert not (tmp_path / "cancel").exists()
+
+
+def test_what_its_scheduler_does_not_know_here_is_not_taken_for_ended(
+    tmp_path: Path, make_record: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record.write(tmp_path, make_record(state="running", executor="slurm", scheduler_id="7"))
+    seen = make_record(state="lost", executor="slurm", scheduler_id="7", reason="not known")
+    monkeypatch.setattr(cancel.watch, "look", lambda _: seen)
+    with pytest.raises(SubmitError, match="not cancelled: not known"):
+        cancel.request(Found("a", tmp_path))
 
 
 def test_a_point_gets_a_request_of_its_own(tmp_path: Path, make_record: Make) -> None:

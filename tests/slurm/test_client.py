@@ -15,6 +15,7 @@ def test_what_a_command_did_is_returned() -> None:
 
 def test_a_command_that_says_nothing_has_its_status() -> None:
     assert client.call(("sh", "-c", "exit 3"), {"PATH": "/bin"}).words == "status 3"
+    assert client.call(("sh", "-c", "kill $$"), {"PATH": "/bin"}).words == "killed by signal 15"
 
 
 def test_garbage_is_passed_on_in_part_and_does_nothing_to_a_terminal() -> None:

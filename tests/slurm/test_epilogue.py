@@ -74,6 +74,30 @@ def test_a_setup_that_failed_is_why_no_rank_was_started(tmp_path: Path) -> None:
     assert written.reason == "setup: line 1 failed"
 
 
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (
+            "srun: error: task 1 launch failed: Slurmd could not connect IO\n",
+            "rank 1 was not started: Slurmd could not connect IO",
+        ),
+        ("", "rank 1 has left no record that it was started"),
+    ],
+)
+def test_an_attempt_without_each_rank_is_no_success(
+    said: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(epilogue, "_SEEN_S", 0.1)
+    attempt = tmp_path / "attempt-1"
+    attempt.mkdir()
+    write_exit(attempt, ended(0, 0, 1))
+    got = epilogue.ending(attempt, 0, said, ranks=2)
+    assert (got.status, got.reason) == (125, why)
+    assert sorted(path.name for path in attempt.iterdir()) == ["rank-0.exit.json"]
+    write_exit(attempt, ended(1, 0, 1))
+    assert epilogue.ending(attempt, 0, said, ranks=2).status == 0
+
+
 def test_secrets_are_erased(tmp_path: Path) -> None:
     (tmp_path / "attempt-1").mkdir()
     (tmp_path / "secrets").write_bytes(secret_file.dumps({"TOKEN": "s3cret"}))
@@ -112,7 +136,7 @@ def test_a_rank_that_the_kernel_killed_for_its_memory_is_told(
     attempt = tmp_path / "attempt-1"
     attempt.mkdir()
     write_exit(attempt, ended(1, status, 0))
-    left = epilogue.ending(attempt, 137, OUT_OF_MEMORY)
+    left = epilogue.ending(attempt, 137, OUT_OF_MEMORY, ranks=2)
     assert (left.status, left.out_of_memory) == (status, told)
 
 
@@ -121,7 +145,7 @@ def test_a_step_that_was_killed_for_its_memory_names_the_rank_that_accounting_na
     known: tuple[int, str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobkit.slurm.memory.hungriest", lambda *_: known)
-    left = epilogue.ending(tmp_path, 137, OUT_OF_MEMORY + "srun: error: h: task 0: Killed\n")
+    left = epilogue.ending(tmp_path, 137, OUT_OF_MEMORY + "srun: error: h: task 0: Killed\n", ranks=2)
     rank, host = known or (None, None)
     assert (left.status, left.rank, left.host, left.out_of_memory) == (137, rank, host, True)
 
