@@ -110,7 +110,7 @@ def _asked(environ: Mapping[str, str]) -> Told:
     wrong = ""
     for words, lines in ((_SQUEUE, str), (_SCONTROL, _as_lines)):
         try:
-            answer = client.call(words, own)
+            answer = client.call(words, own, timeout_s=_PATIENCE_S)
         except client.UnansweredError as error:
             wrong = str(error)
             break
@@ -136,6 +136,8 @@ def _own_environ(environ: Mapping[str, str]) -> dict[str, str]:
     return {**client.own_environ(environ), "SLURM_BITSTR_LEN": "0"}
 
 
+# A look waits no longer for an answer: what was known last is told then.
+_PATIENCE_S = 20.0
 _OF_CONTROLLER = "slurm_load_jobs error"
 _SQUEUE = ("squeue", "--me", "--all", "--states=all", "--array", "--noheader", f"--Format={_FORMAT}")
 _SCONTROL = ("scontrol", "show", "job", "--oneliner", "--all")
@@ -226,7 +228,7 @@ def accounted(numbers: Collection[str], environ: Mapping[str, str]) -> dict[str,
     jobs = ",".join(sorted({number.partition("_")[0] for number in numbers}))
     words = ("sacct", "--noheader", "--allocations", "--parsable2", f"--format={names}")
     try:
-        answer = client.call((*words, f"--jobs={jobs}"), _own_environ(environ))
+        answer = client.call((*words, f"--jobs={jobs}"), _own_environ(environ), timeout_s=_PATIENCE_S)
     except SubmitError:
         return {}
     rows = (line.split("|", 5) for line in answer.out.splitlines() if line.count("|") >= 5)

@@ -30,7 +30,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, answers: dict[str, client.Answer]
     """Stand in for Slurm's commands; return the list that grows with those that are called."""
     asked: list[str] = []
 
-    def call(words: tuple[str, ...], *_: object) -> client.Answer:
+    def call(words: tuple[str, ...], *_: object, **__: object) -> client.Answer:
         asked.append(words[0])
         return answers[words[0]]
 
