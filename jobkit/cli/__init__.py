@@ -32,6 +32,7 @@ VERBS = (
     "validate",
     "schema",
     "doctor",
+    "hosts",
     "bench",
 )
 

@@ -28,20 +28,28 @@ def words(action: argparse.Action) -> str:
     return f"`{', '.join(action.option_strings)}{' ' + value if value and action.nargs != 0 else ''}`"
 
 
-def section(verb: str, sub: argparse.ArgumentParser) -> str:
+def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the verbs of a parser, or the actions of a verb; none where it takes arguments alone."""
+    known = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    return dict(known[0].choices) if known else {}
+
+
+def section(name: str, sub: argparse.ArgumentParser) -> str:
+    head = f"\n## jobkit {name}\n\n{(sub.description or '').strip()}\n"
+    if actions := subcommands(sub):
+        return head + "".join(section(f"{name} {action}", own) for action, own in actions.items())
     rows = [
         f"| {words(action)} | {(action.help or '') % {'default': action.default, 'prog': sub.prog}} |"
         for action in sub._actions
         if action.help is not argparse.SUPPRESS and action.dest != "help"
     ]
     table = "\n".join(["| argument | meaning |", "| --- | --- |", *rows]) if rows else "No arguments."
-    return f"\n## jobkit {verb}\n\n{(sub.description or '').strip()}\n\n{table}\n"
+    return f"{head}\n{table}\n"
 
 
 def reference() -> str:
     """Return the page that the parser implies."""
-    verbs = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
-    return HEAD + "".join(section(verb, sub) for verb, sub in verbs.choices.items())
+    return HEAD + "".join(section(verb, sub) for verb, sub in subcommands(parser()).items())
 
 
 def test_the_page_is_what_the_parser_says() -> None:

@@ -1,0 +1,135 @@
+"""Choose the backend that the cables make possible; say what is missing where they make none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from jobkit.hosts import rings
+from jobkit.hosts.model import Topology
+
+RING, JACCL, JACCL_RING = "ring", "jaccl", "jaccl-ring"
+BACKENDS = (RING, JACCL, JACCL_RING)
+_SHOWN = 8  # pairs, or hosts, that a message names
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to run with.
+
+    Attributes:
+        backend: "" where the cables make none possible.
+        topology: With those cables alone that the backend can use.
+        order: The hosts in rank order.
+        width: Cables to use between two hosts.
+        decided: Whether a wider ring was ruled out.
+        problems: Why it is not another backend.
+    """
+
+    backend: str
+    topology: Topology
+    order: tuple[int, ...] = ()
+    width: int = 0
+    decided: bool = True
+    problems: tuple[str, ...] = ()
+
+
+def choose(topology: Topology, wanted: str, may_go_on: Callable[[], bool]) -> Choice:
+    """Return the backend wanted, or the first of jaccl, jaccl-ring and ring that is possible.
+
+    Args:
+        topology: Hosts and cables.
+        wanted: A backend; "" for any.
+        may_go_on: What bounds the search for rings.
+    """
+    if len(topology.hosts) < 2:
+        return Choice("", topology, problems=("one host alone has no cables to others",))
+    problems: tuple[str, ...] = ()
+    for backend in (wanted,) if wanted else (JACCL, JACCL_RING, RING):
+        found = _try(topology, backend, may_go_on)
+        if not found.problems:
+            return replace(found, problems=problems)
+        problems += tuple(f"{backend}: {problem}" for problem in found.problems)
+    return Choice("", topology, problems=problems)
+
+
+def _try(topology: Topology, backend: str, may_go_on: Callable[[], bool]) -> Choice:
+    usable = topology if backend == RING else with_rdma(topology)
+    missing = () if backend == RING else tuple(_without_rdma(topology))
+    if missing:
+        return Choice(backend, usable, problems=missing)
+    gap = "no cable" if usable.cables == topology.cables else "no cable with RDMA at both ends"
+    found = _mesh(usable, gap) if backend == JACCL else _ring(usable, backend, gap, may_go_on)
+    if not found.problems and backend != RING and not topology.hosts[found.order[0]].addresses:
+        name = topology.hosts[found.order[0]].name
+        wrong = f"{name} has no Ethernet or Wi-Fi address, and all hosts must reach that of rank 0"
+        return replace(found, problems=(wrong,))
+    return found
+
+
+def with_rdma(topology: Topology) -> Topology:
+    """Return the topology with those cables alone that have an RDMA device at both ends."""
+    usable = tuple(
+        cable
+        for cable in topology.cables
+        if all(device(end.interface) in topology.hosts[end.host].rdma for end in cable.ends)
+    )
+    return replace(topology, cables=usable)
+
+
+def device(interface: str) -> str:
+    """Return what macOS calls the RDMA device of an interface."""
+    return f"rdma_{interface}"
+
+
+def _without_rdma(topology: Topology) -> Iterator[str]:
+    names = [host.name for host in topology.hosts if not host.rdma]
+    if names:
+        yield f"no RDMA device on {shortened(names)}: run `rdma_ctl enable` in macOS Recovery (Thunderbolt 5)"
+
+
+def _mesh(topology: Topology, gap: str) -> Choice:
+    counts = rings.cable_counts(topology)
+    width = min(counts[one][other] for one, other in combinations(range(len(counts)), 2))
+    problems = () if width else (f"no mesh of cables: {_pairs(topology, missing_pairs(topology), gap)}",)
+    return Choice(JACCL, topology, tuple(range(len(counts))), width, problems=problems)
+
+
+def missing_pairs(topology: Topology) -> list[tuple[int, int]]:
+    """Return the pairs of hosts without a cable between them."""
+    counts = rings.cable_counts(topology)
+    return [(one, other) for one, other in combinations(range(len(counts)), 2) if not counts[one][other]]
+
+
+def _pairs(topology: Topology, pairs: list[tuple[int, int]], gap: str) -> str:
+    """Return 'a and b have no cable between them' for each of some pairs."""
+    names = [host.name for host in topology.hosts]
+    return shortened(
+        [f"{names[one]} and {names[other]} have {gap} between them" for one, other in pairs], "; "
+    )
+
+
+def shortened(words: list[str], separator: str = ", ") -> str:
+    """Return the first words, and how many more there are."""
+    more = [f"and {len(words) - _SHOWN} more"] if len(words) > _SHOWN else []
+    return separator.join(words[:_SHOWN] + more)
+
+
+def _ring(topology: Topology, backend: str, gap: str, may_go_on: Callable[[], bool]) -> Choice:
+    found = rings.find(topology, may_go_on)
+    size = len(topology.hosts)
+    whole = len(found.hosts) == size
+    problems = () if whole else (_no_ring(topology, found, gap, may_go_on),)
+    return Choice(backend, topology, found.hosts, found.width, found.decided, problems)
+
+
+def _no_ring(topology: Topology, found: rings.Ring, gap: str, may_go_on: Callable[[], bool]) -> str:
+    size = len(topology.hosts)
+    names = [topology.hosts[index].name for index in found.hosts]
+    longest = f"the longest ring found has {len(names)}: {shortened(names)}" if names else "no host is cabled"
+    if not found.decided:
+        return f"the search for a ring through all {size} hosts ended undecided; {longest}"
+    ends = rings.find_open_end(topology, may_go_on)
+    closing = f" ({_pairs(topology, [ends], gap)})" if ends else ""
+    return f"no ring through all {size} hosts{closing}; {longest}"

@@ -1,0 +1,111 @@
+"""Hosts, ports and cables as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Port:
+    """A Thunderbolt port.
+
+    Attributes:
+        interface: Its network interface ('en5').
+        uuid: Of this end of a cable.
+        peer: What the other end's `uuid` is; "" where no computer is at the other end.
+        peer_name: What the other computer calls itself; "" where none is there.
+        speed: As the machine says it ('80 Gb/s'); "" if it does not.
+    """
+
+    interface: str
+    uuid: str
+    peer: str = ""
+    peer_name: str = ""
+    speed: str = ""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that a host reaches.
+
+    Attributes:
+        cidr: '192.168.1.0/24'.
+        interface: Through which.
+    """
+
+    cidr: str
+    interface: str
+
+
+@dataclass(frozen=True)
+class Host:
+    """A computer.
+
+    Attributes:
+        name: As ssh knows it.
+        ports: In the order of their interfaces.
+        addresses: Of its Ethernet or Wi-Fi, those that others reach it by.
+        rdma: Names of its RDMA devices.
+        bridge: The interface that bridges its Thunderbolt ports; "" without.
+        networks: That it reaches now; None where that is not known.
+    """
+
+    name: str
+    ports: tuple[Port, ...] = ()
+    addresses: tuple[str, ...] = ()
+    rdma: tuple[str, ...] = ()
+    bridge: str = ""
+    networks: tuple[Network, ...] | None = None
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a cable.
+
+    Attributes:
+        host: Its index.
+        interface: The port's interface there.
+    """
+
+    host: int
+    interface: str
+
+
+@dataclass(frozen=True)
+class Cable:
+    """A cable between two hosts.
+
+    Attributes:
+        ends: That of the earlier host first.
+        speed: As the earlier host says it; "" if it does not.
+    """
+
+    ends: tuple[End, End]
+    speed: str = ""
+
+    def end(self, host: int) -> End:
+        """Return the end at a host."""
+        return self.ends[0] if self.ends[0].host == host else self.ends[1]
+
+    def far_end(self, host: int) -> End:
+        """Return the end at the other host."""
+        return self.ends[1] if self.ends[0].host == host else self.ends[0]
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Hosts and the cables between them.
+
+    Attributes:
+        hosts: In the order that was asked for.
+        cables: By hosts, then by the earlier host's interface.
+        remarks: What else the ports say: cables to unknown machines, ends that contradict each other.
+    """
+
+    hosts: tuple[Host, ...]
+    cables: tuple[Cable, ...]
+    remarks: tuple[str, ...] = ()
+
+    def between(self, one: int, other: int) -> tuple[Cable, ...]:
+        """Return the cables of a pair."""
+        return tuple(cable for cable in self.cables if {end.host for end in cable.ends} == {one, other})
