@@ -13,8 +13,9 @@ from jobkit.agent.events import Done, Problem
 from jobkit.agent.request import Request, decode
 from jobkit.agent.sentinel import guard
 from jobkit.agent.server import Ends, serve
+from jobkit.env.files import write_private
 from jobkit.env.translate import gang_folder
-from jobkit.errors import Exit
+from jobkit.errors import Exit, LaunchError
 
 
 def main() -> int:
@@ -25,8 +26,10 @@ def main() -> int:
         return 0
     try:
         run_dir = _run_dir(request)
-    except OSError as error:
-        _refuse(f"no temporary folder can be made ({error})")
+        if request.token is not None:
+            write_private(str(run_dir / "token"), request.token)
+    except (OSError, LaunchError) as error:
+        _refuse(f"{os.uname().nodename}: no temporary folder can be made ({error})")
         return Exit.NOT_STARTED
     attempt = run_dir / f"attempt-{request.attempt}"
     litter = run_dir if request.run_dir is None else attempt / gang_folder(request.node, request.nodes)

@@ -82,6 +82,8 @@ def rank_environ(
         names.SHARE_GPUS: str(int(request.share_gpus)),
     }
     placed[names.JACCL_HOSTFILE] = request.jaccl_hostfile or ""
+    if request.token is not None:
+        placed[names.SHARED_DIR] = str(run_dir)  # what is in it is the same on all hosts: the token
     return {**_talkative(request, environ), **placed}
 
 

@@ -42,6 +42,9 @@ class Request:
         gpus_per_rank: CUDA devices per rank; 0 leaves what is visible as it is, but under nccl.
         share_gpus: Whether ranks may share a device.
         jaccl_hostfile: Absolute path of the hostfile with JACCL's matrix; None without.
+        token: Secret in hexadecimal by which the ranks of hosts that share no folder know each other.
+        silence_s: Seconds without a word after which the launcher counts as gone; None for a pipe, whose end
+        tells.
     """
 
     job: str
@@ -72,6 +75,8 @@ class Request:
     gpus_per_rank: int = 0
     share_gpus: bool = False
     jaccl_hostfile: str | None = None
+    token: str | None = field(default=None, repr=False)
+    silence_s: float | None = None
 
 
 def encode(request: Request) -> bytes:

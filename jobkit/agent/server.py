@@ -33,6 +33,7 @@ from jobkit.errors import Exit
 
 _CULPRIT_S = 2.0  # how long a rank that is named as the culprit may take to fail by itself
 _GANG_TIMEOUT_S = 600.0
+_SUSPENDED_S = 600.0  # how long a launcher may be stopped (^Z) together with its ranks
 _GROUP_SIGNALS = ("INT", "TERM", "HUP", "QUIT", "TSTP", "STOP", "CONT")
 
 
@@ -91,6 +92,7 @@ class Server:
         self._handed_out = False
         self._gang_timeout_s = _GANG_TIMEOUT_S
         self._look_at = 0.0
+        self._silent_at = self._silence_from_now()
         self._term = False
         os.set_blocking(ends.lease, False)
         self._loop.register(ends.lease, selectors.EVENT_READ, self._from_launcher)
@@ -117,12 +119,16 @@ class Server:
     def _patience(self) -> float | None:
         if self.ending is not None:
             return POLL_S
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        times = [at for at in (self.deadline, self._silent_at) if at is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _on_time(self) -> None:
         if self._term:
             self._term = False
             self._terminate(self.request.grace_s)
+        if self._silent_at is not None and time.monotonic() >= self._silent_at:
+            self._silent_at = None
+            self._launcher_gone()
         if self.ending is None and self.deadline is not None and time.monotonic() >= self.deadline:
             self._deadline_passed()
 
@@ -275,6 +281,7 @@ class Server:
             data = os.read(self._ends.lease, 1 << 18)
         except BlockingIOError:
             return
+        self._silent_at = self._silence_from_now() if data else None
         if not data:
             self._loop.unregister(self._ends.lease)
             self._launcher_gone()
@@ -288,11 +295,18 @@ class Server:
             self._each_inlet(Inlet.end)
         elif kind == wire.SIGNAL:
             self._signal(payload.decode())
+            if payload == b"STOP" and self._silent_at is not None:
+                self._silent_at += _SUSPENDED_S
         elif kind == wire.TERMINATE:
             grace_s = json.loads(payload)
             self._terminate(self.request.grace_s if grace_s is None else float(grace_s))
         elif kind == wire.PING:
             self._outlet.send(wire.frame(wire.PONG))
+
+    def _silence_from_now(self) -> float | None:
+        """Return when a launcher that says nothing from now on counts as gone."""
+        silence_s = self.request.silence_s
+        return None if silence_s is None else time.monotonic() + silence_s
 
     def _launcher_gone(self) -> None:
         self._outlet.broken = True

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobkit.agent.crew import Starter
+from jobkit.agent.batch import Starter
 from jobkit.env import nodelist
 from jobkit.env.detect import Detection
 from jobkit.env.scrub import scrub

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from jobkit.agent.crew import Crew
+from jobkit.agent.batch import BatchCrew
 from jobkit.agent.request import Request
 from jobkit.cli.batch import Allocation, check
 from jobkit.cli.foreground import Foreground
@@ -45,6 +45,6 @@ def launch(
         overlay={**asked.overlay, **(meeting if len(hosts) > 1 else {})},
     )
     try:
-        return Foreground(whole, **shown).run(lambda: Crew(whole, hosts, job.starters, job.environ))
+        return Foreground(whole, **shown).run(lambda: BatchCrew(whole, hosts, job.starters, job.environ))
     finally:
         Path(run_dir, "token").unlink(missing_ok=True)

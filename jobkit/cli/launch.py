@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "start ranks here, in the foreground (drop-in for mlx.launch)"
+HELP = "start ranks here or on hosts, in the foreground (drop-in for mlx.launch)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--print-python", action="store_true", help="print the interpreter that would be used, and stop")
     add("--verbose", action="store_true", help="let the backends say on stderr what they do")
-    add("--hosts", metavar="H1,H2", help="where the ranks run; only this machine in this version (127.0.0.1)")
+    add(
+        "--hosts",
+        metavar="H1,H2",
+        help="where the ranks run: [USER@]HOST[:PORT] or Hosts of ~/.ssh/config, over SSH (127.0.0.1)",
+    )
     add(
         "-n",
         "--repeat-hosts",
@@ -23,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="ranks per host (1; in an allocation of Slurm's the tasks that it has per node)",
     )
-    add("--hostfile", metavar="FILE", help="JSON file of hosts, one rank an entry")
+    add("--hostfile", metavar="FILE", help="JSON file of hosts, one rank an entry, as mlx.launch has it")
     add(
         "--backend", metavar="B", help="any, ring, jaccl, jaccl-ring, nccl or none (the hostfile's, else any)"
     )
@@ -55,7 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PORT",
         help="reserve ports from this one up (any free ones)",
     )
-    add("--cwd", metavar="FOLDER", help="folder in which the program starts (this one)")
+    add(
+        "--cwd",
+        metavar="FOLDER",
+        help="folder in which the program starts (this one; on a host without it, the login's)",
+    )
     add("--nccl-port", type=int, metavar="PORT", help="port of NCCL's bootstrap (any free one)")
     add("--python", metavar="P", help="interpreter to put in front of CMD")
     add(
@@ -65,7 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--table", action="store_true", help="at the end, print on stderr how each rank ended")
     add("--stdin", default="all", metavar="R", help="who reads standard input: all, none or a rank (all)")
-    add("--agent-python", metavar="P", help="interpreter that has jobkit (this one)")
+    add(
+        "--agent-python",
+        metavar="P",
+        help="interpreter that has jobkit (this one; on a host without it, python3)",
+    )
     add("--as", dest="as_", metavar="E:NxM", help="through a scheduler: not available in this version")
     add("command", nargs=argparse.REMAINDER, metavar="CMD", help="the program and its arguments")
 
@@ -79,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     from jobkit.cli import folder
     from jobkit.cli.batch import allocation
     from jobkit.cli.foreground import Foreground
-    from jobkit.cli.launching import request
+    from jobkit.cli.launching import hosts, request
     from jobkit.env.detect import detect
     from jobkit.env.facts import facts
 
@@ -91,7 +103,12 @@ def run(args: argparse.Namespace) -> int:
     if args.hosts is None and args.hostfile is None:
         job = allocation(environ, detect(environ, facts(environ)))
     ranks = () if job is None else tuple(args.repeat_hosts or own for own in job.ranks)
-    asked = request(args, environ, folder.current(), os.isatty(1), sum(ranks) if job else None)
+    cwd, where = folder.current(), hosts(args)
+    asked = request(args, where, environ, cwd, os.isatty(1), sum(ranks) if job else None)
+    if not where.are_here:
+        from jobkit.cli.ssh_launch import launch_on
+
+        return launch_on(asked, where, args)
     if job is not None and (len(job.hosts) > 1 or not job.here):
         from jobkit.cli.batch_launch import launch
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jobkit.agent.request import Request
 from jobkit.env import names
 from jobkit.env.backends import parse
 from jobkit.env.scrub import scrub
 from jobkit.errors import LaunchError, SpecError, complaint
+from jobkit.remote.there.launch import needs_python
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
+# No word that a shell, or ssh, could read as something else.
+_HOST = re.compile(r"[\w@:%.\[\]][\w@:%.\[\]-]*")
 _MOST_RANKS = 1_000_000  # as in a spec
 # What the shim sets; a value from outside would be lost.
 _OURS = frozenset((*names.CONTRACT, *names.OWN)) - {names.COORDINATOR}
@@ -33,20 +38,38 @@ class Hosts:
         names: One per rank.
         backend: What the hostfile says, "" if nothing.
         envs: NAME=VALUE of the hostfile.
+        address: The first address that the hostfile gives the first of them, "" without.
     """
 
     names: tuple[str, ...]
     backend: str = ""
     envs: tuple[str, ...] = ()
+    address: str = ""
+
+    @property
+    def are_here(self) -> bool:
+        """Whether all of them are this machine."""
+        return all(map(is_here, self.names))
+
+
+def is_here(host: str) -> bool:
+    """Say whether a host is this machine."""
+    return host in (*_LOCAL, os.uname().nodename)
 
 
 def request(
-    args: argparse.Namespace, environ: Mapping[str, str], cwd: str, terminal: bool, total: int | None = None
+    args: argparse.Namespace,
+    hosts: Hosts,
+    environ: Mapping[str, str],
+    cwd: str,
+    terminal: bool,
+    total: int | None = None,
 ) -> Request:
-    """Return the request that the flags mean, for one host.
+    """Return the request that the flags mean, for this machine.
 
     Args:
         args: The flags.
+        hosts: What `hosts` returns.
         environ: The environment to start from.
         cwd: The folder of whoever launches.
         terminal: Whether the output appears on a terminal.
@@ -54,10 +77,11 @@ def request(
 
     Raises:
         SpecError: A flag, or the hostfile, cannot be used.
-        LaunchError: A host is not this one.
+        LaunchError: A flag is not available.
     """
-    hosts = _hosts(args)
-    _refuse_remote(args, hosts)
+    if args.as_:
+        hint = "jobkit submit SPEC --executor slurm --dry-run shows what a scheduler would be sent"
+        raise LaunchError(complaint("--as", "not available in this version", got=args.as_, hint=hint))
     size = len(hosts.names)
     workdir = Path(cwd, args.cwd or "")
     given = variables(hosts.envs, f"{args.hostfile}: envs") | variables(args.env, "--env")
@@ -99,7 +123,12 @@ def _terminal() -> tuple[int, int]:
     return size.columns, size.lines
 
 
-def _hosts(args: argparse.Namespace) -> Hosts:
+def hosts(args: argparse.Namespace) -> Hosts:
+    """Return where the ranks go.
+
+    Raises:
+        SpecError: A flag, or the hostfile, cannot be used.
+    """
     if args.hosts is not None and args.hostfile is not None:
         raise SpecError(complaint("--hostfile", "cannot be given together with --hosts"))
     if args.hostfile is not None:
@@ -110,6 +139,8 @@ def _hosts(args: argparse.Namespace) -> Hosts:
     listed = (args.hosts if args.hosts is not None else _LOCAL[0]).split(",")
     if not all(listed):
         raise SpecError(complaint("--hosts", "an empty name", got=args.hosts, expected="HOST,HOST,…"))
+    for host in listed:
+        _check_name(host, "--hosts")
     return Hosts(tuple(host for host in listed for _ in range(times)))
 
 
@@ -131,12 +162,18 @@ def read_hostfile(path: str) -> Hosts:
     if not isinstance(rows, list) or not rows:
         raise SpecError(complaint(path, "not a hostfile", got=rows, expected="a list of hosts"))
     names = tuple(_ssh_name(path, number, row) for number, row in enumerate(rows))
+    address = _first_address(rows[0])
     if not isinstance(content, dict):
-        return Hosts(names)
+        return Hosts(names, address=address)
     envs = content.get("envs", [])
     if not isinstance(envs, list):
         raise SpecError(complaint(f"{path}: envs", "not a list", got=envs, expected='["NAME=VALUE", …]'))
-    return Hosts(names, str(content.get("backend") or ""), tuple(map(str, envs)))
+    return Hosts(names, str(content.get("backend") or ""), tuple(map(str, envs)), address)
+
+
+def _first_address(row: Any) -> str:
+    addresses = row.get("ips")
+    return str(addresses[0]) if isinstance(addresses, list) and addresses else ""
 
 
 def _ssh_name(path: str, number: int, row: object) -> str:
@@ -145,21 +182,14 @@ def _ssh_name(path: str, number: int, row: object) -> str:
         raise SpecError(
             complaint(f"{path}: host {number}", "no host name", got=row, expected='{"ssh": "host", …}')
         )
+    _check_name(name, f"{path}: host {number}")
     return name
 
 
-def _refuse_remote(args: argparse.Namespace, hosts: Hosts) -> None:
-    if args.as_:
-        hint = "jobkit submit SPEC --executor slurm --dry-run shows what a scheduler would be sent"
-        raise LaunchError(complaint("--as", "not available in this version", got=args.as_, hint=hint))
-    here = (*_LOCAL, os.uname().nodename)
-    for host in hosts.names:
-        if host not in here:
-            raise LaunchError(
-                complaint(
-                    f"host {host}", "remote hosts are not available in this version", expected=_LOCAL[0]
-                )
-            )
+def _check_name(host: str, where: str) -> None:
+    """Refuse what is no [USER@]HOST[:PORT]: it may come to stand in a ProxyCommand."""
+    if not _HOST.fullmatch(host):
+        raise SpecError(complaint(where, "not a host's name", got=host, expected="[USER@]HOST[:PORT]"))
 
 
 def variables(settings: Sequence[str], where: str) -> dict[str, str]:
@@ -185,23 +215,24 @@ def variables(settings: Sequence[str], where: str) -> dict[str, str]:
 
 
 def _command(args: argparse.Namespace, workdir: Path) -> tuple[str, ...]:
-    words = args.command[1:] if args.command[:1] == ["--"] else args.command
-    if not words:
+    command = words(args)
+    if not args.python and needs_python(command, str(workdir)):
+        return (args.agent_python or sys.executable, *command)
+    return command
+
+
+def words(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the program and its arguments, as given.
+
+    Raises:
+        SpecError: There is none.
+    """
+    given = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not given:
         raise SpecError(
             complaint("jobkit launch", "no command to run", hint="jobkit launch -n 2 -- python train.py")
         )
-    if args.python:
-        return (args.python, *words)
-    return (args.agent_python or sys.executable, *words) if _needs_python(words[0], workdir) else tuple(words)
-
-
-def _needs_python(program: str, workdir: Path) -> bool:
-    """Say whether the program is a Python file of the working directory that cannot be run as it stands.
-
-    `mlx.launch -n 4 script.py` is in every tutorial.
-    """
-    path = workdir / program
-    return program.endswith(".py") and path.is_file() and not ("/" in program and os.access(path, os.X_OK))
+    return (args.python, *given) if args.python else tuple(given)
 
 
 def _at_least_one(number: int, flag: str) -> int:

@@ -7,6 +7,7 @@ ProxyCommand, ConnectTimeout, ForwardAgent, UserKnownHostsFile and GlobalKnownHo
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import shlex
@@ -115,6 +116,27 @@ class Channel:
         self._buffer += data
         return bool(data)
 
+    def read_some(self, size: int, /) -> bytes:
+        """Return what has come, as soon as something has; nothing at the end, however it came."""
+        self._channel.settimeout(None)
+        with contextlib.suppress(LostError):
+            if not self._buffer:
+                self._fill()
+        return self._take(size)
+
+    def end_input(self) -> None:
+        """Let the command see the end of its input."""
+        with contextlib.suppress(OSError, EOFError):
+            self._channel.shutdown_write()
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long for the end of the command."""
+        self._channel.status_event.wait(seconds)
+
+    def another(self, command: str) -> Channel:
+        """Start another command over the same connection."""
+        return Channel(self._connection, self.login, command)
+
     def status(self) -> int | None:
         """Return the exit status of the command that has ended; None when it runs, or was cut off."""
         self._channel.status_event.wait(2.0)
@@ -133,21 +155,22 @@ class Channel:
         self._connection.close()
 
 
-def start(login: str, command: str) -> Channel:
+def start(login: str, command: str, where: str = "slurm.login") -> Channel:
     """Start a command on another machine.
 
     Args:
         login: [USER@]HOST[:PORT]; HOST may be a Host of the user's ssh_config.
         command: For the login shell, whichever it is.
+        where: The key of a spec, or the flag, that names the machine.
 
     Raises:
         LostError: It cannot be reached now.
         SubmitError: It is refused, or refuses us.
     """
     for attempt in range(_TRIES):
-        connection = _connection(login)
+        connection = _connection(login, where)
         try:
-            _open(connection, login)
+            _open(connection, login, where)
         except LostError:
             connection.close()
             if attempt == _TRIES - 1:
@@ -161,7 +184,7 @@ def start(login: str, command: str) -> Channel:
     raise AssertionError("the last try returns or raises")
 
 
-def _connection(login: str) -> Any:
+def _connection(login: str, where: str) -> Any:
     """Return a connection that is not open yet, with everything that the user's ssh_config says."""
     import fabric
 
@@ -179,7 +202,7 @@ def _connection(login: str) -> Any:
         connection = fabric.Connection(login, config=config, gateway=gateway)
     except Exception as error:
         # Both libraries raise what they like for what is written in a file.
-        raise SubmitError(complaint("slurm.login", f"cannot be used: {_words(error)}", got=login)) from error
+        raise SubmitError(complaint(where, f"cannot be used: {_words(error)}", got=login)) from error
     _secure(connection)
     return connection
 
@@ -204,7 +227,7 @@ def _secure(connection: Any) -> None:
         _secure(connection.gateway)
 
 
-def _open(connection: Any, login: str) -> None:
+def _open(connection: Any, login: str, where: str) -> None:
     """Open a connection, and say what is wrong where it cannot be."""
     import paramiko
 
@@ -220,7 +243,7 @@ def _open(connection: Any, login: str) -> None:
         raise SubmitError(complaint(login, wrong, hint=hint)) from error
     except socket.gaierror as error:
         wrong = f"no such host: {error.strerror}"
-        hint = "slurm.login is user@host, or a Host of ~/.ssh/config"
+        hint = f"{where} takes user@host, or a Host of ~/.ssh/config"
         raise SubmitError(complaint(login, wrong, hint=hint)) from error
     except (paramiko.SSHException, OSError, EOFError) as error:
         raise LostError(complaint(login, f"cannot be reached: {_words(error)}")) from error

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jobkit.errors import Exit, SpecError, SubmitError, complaint
 from jobkit.remote import connection
-from jobkit.remote.connection import LostError
+from jobkit.remote.connection import Channel, LostError
 from jobkit.remote.there import frames
 
 PYTHON = "python3"
 # No quote, backslash, exclamation mark or line end: every login shell hands it on as it is.
 LOADER = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
 _MODULES = ("frames", "tree", "jobs", "serve")
+OLDEST = ">= 3.10"
+IN_SPEC = "in the spec: `python: /path/to/python`"
 # It runs in whatever Python there is, to say so where it is too old.
 _PROGRAM = """
 import json, sys, types
@@ -34,7 +37,7 @@ for name, source in json.loads(%(sources)r):
     sys.modules[module.__name__] = module
     setattr(package, name, module)
     exec(compile(source, "there/" + name + ".py", "exec"), module.__dict__)
-package.serve.main("%(marker)s")
+package.%(main)s("%(marker)s", *json.loads(%(arguments)r))
 """
 # What a login shell may print before.
 _NOISE_BYTES = 1 << 20
@@ -63,9 +66,8 @@ class Session:
         self._channel = connection.start(login, command(python))
         try:
             marker = secrets.token_hex(16)
-            program = _program(marker)
-            self._write(b"%d\n" % len(program) + program)
-            self._skip_to(marker.encode())
+            self._write(program(marker, _MODULES, "serve.main"))
+            skip_to(self._channel, marker)
             hello, _ = self.read()
         except BaseException:
             self.close()
@@ -74,22 +76,10 @@ class Session:
             self.close()
             hint = f"name one in the spec: `python: /path/to/python` on {login}"
             raise SubmitError(
-                complaint(login, f"{python} is too old", got=hello["old"], expected=">= 3.10", hint=hint)
+                complaint(login, f"{python} is too old", got=hello["old"], expected=OLDEST, hint=hint)
             )
         self.python: str = hello["python"]
         self.jobkit: str | None = hello["jobkit"]
-
-    def _skip_to(self, marker: bytes) -> None:
-        """Read over what a login shell has printed."""
-        noise = 0
-        while noise < _NOISE_BYTES:
-            line = self._channel.readline(_NOISE_BYTES)
-            if line == marker + b"\n":
-                return
-            if not line.endswith(b"\n"):
-                raise self._ended()
-            noise += len(line)
-        raise SubmitError(complaint(self.login, "its login shell prints without end"))
 
     def ask(self, head: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
         """Ask, and return the answer.
@@ -109,7 +99,7 @@ class Session:
         try:
             self._channel.write(data)
         except BrokenPipeError:
-            raise self._ended() from None
+            raise ended(self._channel) from None
 
     def read(self) -> tuple[dict[str, Any], bytes]:
         """Return the next answer."""
@@ -117,7 +107,7 @@ class Session:
             try:
                 head, body = frames.read(self._channel)
             except EOFError:
-                raise self._ended() from None
+                raise ended(self._channel) from None
             except (ValueError, KeyError, TypeError) as error:
                 raise SubmitError(complaint(self.login, f"answers what is no answer: {error}")) from error
             if "error" in head:
@@ -125,18 +115,6 @@ class Session:
                 raise kind(f"{self.login}: {head['error']}")
             if "alive" not in head:
                 return head, body
-
-    def _ended(self) -> SubmitError:
-        """Return what to say about a program that has gone."""
-        status, words = self._channel.status(), self._channel.last_words()
-        if status is None:
-            return LostError(complaint(self.login, "the connection broke"))
-        if status == Exit.NOT_FOUND:
-            hint = f"name an interpreter in the spec: `python: /path/to/python` on {self.login}"
-            return SubmitError(complaint(self.login, f"has no Python: {words}", hint=hint))
-        return SubmitError(
-            complaint(self.login, f"jobkit's program there ended: {words or f'status {status}'}")
-        )
 
     def close(self) -> None:
         """End it."""
@@ -155,10 +133,60 @@ def command(python: str) -> str:
     return f"{shlex.quote(python)} -c '{LOADER}'"
 
 
-def _program(marker: str) -> bytes:
+def program(marker: str, modules: Sequence[str], main: str, *arguments: object) -> bytes:
+    """Return what the loader reads: a program of modules of `there`, which prints a marker and then answers.
+
+    Args:
+        marker: The line before its first word.
+        modules: Each after those that it imports.
+        main: The function that it calls, with the marker and these arguments.
+        *arguments: Of JSON's types.
+    """
     folder = Path(__file__).parent / "there"
-    sources = [(name, (folder / f"{name}.py").read_text()) for name in _MODULES]
-    return (_PROGRAM % {"marker": marker, "sources": json.dumps(sources)}).encode()
+    sources = json.dumps([(name, (folder / f"{name}.py").read_text()) for name in modules])
+    parts = {"marker": marker, "sources": sources, "main": main, "arguments": json.dumps(arguments)}
+    text = (_PROGRAM % parts).encode()
+    return b"%d\n" % len(text) + text
+
+
+def skip_to(channel: Channel, marker: str, setting: str = IN_SPEC) -> None:
+    """Read over what a login shell has printed.
+
+    Args:
+        channel: What the program runs in.
+        marker: The line that it begins with.
+        setting: How another interpreter is named.
+
+    Raises:
+        SubmitError: The marker does not come.
+    """
+    noise = 0
+    while noise < _NOISE_BYTES:
+        line = channel.readline(_NOISE_BYTES)
+        if line == f"{marker}\n".encode():
+            return
+        if not line.endswith(b"\n"):
+            raise ended(channel, setting)
+        noise += len(line)
+    raise SubmitError(complaint(channel.login, "its login shell prints without end"))
+
+
+def ended(channel: Channel, setting: str = IN_SPEC) -> SubmitError:
+    """Return what to say about a program that has gone.
+
+    Args:
+        channel: What it ran in.
+        setting: How another interpreter is named.
+    """
+    status, words = channel.status(), channel.last_words()
+    if status is None:
+        return LostError(complaint(channel.login, "the connection broke"))
+    if status == Exit.NOT_FOUND:
+        hint = f"name an interpreter {setting} on {channel.login}"
+        return SubmitError(complaint(channel.login, f"has no Python: {words}", hint=hint))
+    return SubmitError(
+        complaint(channel.login, f"jobkit's program there ended: {words or f'status {status}'}")
+    )
 
 
 _open: dict[tuple[str, str], Session] = {}

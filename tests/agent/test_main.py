@@ -32,6 +32,15 @@ def test_a_private_folder_is_made_in_jobkits_home_and_removed(
     assert list(home.iterdir()) == []
 
 
+def test_a_secret_of_the_job_lies_in_the_run_folder_alone(
+    make_request: Callable[..., Request], run_agent: Callable[..., Any]
+) -> None:
+    show = "cat $JOBKIT_RUN_DIR/token; stat -c %a $JOBKIT_RUN_DIR/token; env"
+    ran = run_agent(make_request("sh", "-c", show, token="5e5a3e", run_dir=None))
+    assert ran.output().startswith(b"5e5a3e600\n")
+    assert ran.output().count(b"5e5a3e") == 1
+
+
 def test_a_private_folder_that_cannot_be_made_is_125(
     make_request: Callable[..., Request], run_agent: Callable[..., Any], tmp_path: Path
 ) -> None:

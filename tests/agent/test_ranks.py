@@ -53,6 +53,12 @@ def test_a_rank_is_told_its_place(make_request: Make) -> None:
     ]
 
 
+def test_ranks_whose_hosts_share_no_folder_find_the_secret_in_their_own(make_request: Make) -> None:
+    environ = rank_environ(make_request("true", token="5e5a3e"), 0, {}, Path("/run"), 9)
+    assert environ[names.SHARED_DIR] == "/run"
+    assert names.SHARED_DIR not in rank_environ(make_request("true"), 0, {}, Path("/run"), 9)
+
+
 def test_a_rank_is_told_what_the_spec_says(make_request: Make) -> None:
     request = make_request(
         "true",

@@ -11,5 +11,5 @@ def test_a_request_crosses_unchanged(make_request: Callable[..., Request]) -> No
 
 
 def test_the_environment_is_not_printed(make_request: Callable[..., Request]) -> None:
-    request = make_request("true", environ={"KEY": "sesame"}, overlay={"TOKEN": "sesame"})
+    request = make_request("true", environ={"KEY": "sesame"}, overlay={"TOKEN": "sesame"}, token="sesame")
     assert "sesame" not in repr(request)

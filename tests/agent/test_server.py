@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -479,3 +480,35 @@ def test_term_to_the_sentinel_ends_the_job(make_request: Make, listen: Callable[
         listen(agent, lambda events: any(isinstance(e, Started) for e in events))
         os.kill(agent.pid, signal.SIGTERM)
         assert listen(agent)[-1].status == 143
+
+
+def test_a_launcher_that_falls_silent_counts_as_gone(
+    make_request: Make, alive: Callable[[int], bool], wait: Callable[..., Any]
+) -> None:
+    request = make_request("sh", "-c", "echo $$; exec sleep 600", backend=("none",), silence_s=1.0)
+    with Agent.start(request) as agent:
+        found = asked_on(agent, Output)
+        pid = int(b"".join(event.data for event in found if isinstance(event, Output)))
+        assert wait(lambda: not alive(pid))
+
+
+def test_a_launcher_that_speaks_or_is_stopped_with_its_ranks_is_not_gone(make_request: Make) -> None:
+    request = make_request("sh", "-c", "echo up; sleep 0.1", backend=("none",), silence_s=0.5)
+    with Agent.start(request) as agent:
+        asked_on(agent, Started)
+        agent.signal("STOP")
+        time.sleep(2 * 0.5)
+        agent.signal("CONT")
+        assert asked_on(agent, Done)[-1] == Done(None, 0)
+
+
+def asked_on(agent: Agent, until: type) -> list[Any]:
+    """Return the events, up to one of a kind, of an agent that is asked all the time whether it is there."""
+    found: list[Any] = []
+    deadline = time.monotonic() + 60.0
+    while not any(isinstance(event, until) for event in found):
+        assert time.monotonic() < deadline, found
+        agent.ping()
+        select.select([agent], [], [], 0.05)
+        found += agent.receive()
+    return found

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobkit.agent.crew import Starter
+from jobkit.agent.batch import Starter
 from jobkit.cli.batch import allocation, check
 from jobkit.env.detect import Detection, detect
 from jobkit.env.placement import Facts

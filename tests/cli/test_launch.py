@@ -47,7 +47,7 @@ def launch(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes
         (["--cwd", "/no/such", "true"], 125, b"workdir /no/such: cannot be entered"),
         (["-n", "2", "--backend", "jaccl", "true"], 125, b"backend jaccl"),
         (["--backend", "mpi", "true"], 125, b"backend mpi"),
-        (["--hosts", "10.0.0.1", "true"], 125, b"remote hosts are not available"),
+        (["--hosts", "no-such-host.invalid", "true"], 125, b"no-such-host.invalid: no such host"),
         (["-n", "two", "true"], 2, b"invalid int value"),
         ([], 2, b"no command to run"),
         (["--nonsense", "true"], 2, b"--nonsense"),

@@ -11,14 +11,15 @@ import pytest
 
 from jobkit.agent.request import Request
 from jobkit.cli import launch
-from jobkit.cli.launching import Hosts, read_hostfile, request, variables
+from jobkit.cli.launching import Hosts, hosts, read_hostfile, request, variables
 from jobkit.errors import JobkitError, LaunchError, SpecError
 
 
 def asked(*words: str, environ: dict[str, str] | None = None) -> Request:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     launch.add_arguments(parser)
-    return request(parser.parse_args(words), environ or {"PATH": "/bin"}, "/here", terminal=False)
+    args = parser.parse_args(words)
+    return request(args, hosts(args), environ or {"PATH": "/bin"}, "/here", terminal=False)
 
 
 def test_n_is_ranks_per_host() -> None:
@@ -89,7 +90,8 @@ def test_ranks_start_from_a_scrubbed_environment() -> None:
         (["-n", "99999999999", "true"], SpecError, "-n: too many, got 99999999999"),
         (["--hosts", "a,,b", "true"], SpecError, "--hosts: an empty name"),
         (["--hosts", "a", "--hostfile", "f", "true"], SpecError, "cannot be given together"),
-        (["--hosts", "10.0.0.1", "true"], LaunchError, "host 10.0.0.1: remote hosts are not available"),
+        (["--hosts=-oProxyCommand=id", "true"], SpecError, "--hosts: not a host's name"),
+        (["--hosts", "a;id", "true"], SpecError, "--hosts: not a host's name"),
         (["--as", "slurm:2x4", "true"], LaunchError, "--as: not available in this version"),
         (["--backend", "tcp", "true"], SpecError, "--backend: unknown name, got 'tcp'"),
         (["--env", "A-B=1", "true"], SpecError, "--env: not a variable's name"),
@@ -118,6 +120,9 @@ def test_a_mapping_brings_backend_and_variables(tmp_path: Path) -> None:
     content = {"backend": "ring", "envs": ["A=1", "B=1"], "hosts": [{"ssh": "localhost"}]}
     path.write_text(json.dumps(content))
     assert read_hostfile(str(path)) == Hosts(("localhost",), "ring", ("A=1", "B=1"))
+    path.write_text(json.dumps([{"ssh": "h1", "ips": ["10.0.0.1", "10.0.1.1"]}, {"ssh": "h2"}]))
+    assert read_hostfile(str(path)) == Hosts(("h1", "h2"), address="10.0.0.1")
+    path.write_text(json.dumps(content))
     found = asked("--hostfile", str(path), "--env", "B=2", "true")
     assert (found.backend, found.overlay) == (("ring",), {"A": "1", "B": "2"})
 

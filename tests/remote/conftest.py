@@ -20,7 +20,11 @@ LOGIN = "there"
 class Shell:
     """What stands in for a connection: a command of a local shell."""
 
+    login = LOGIN
+
     def __init__(self, command: str, home: Path, before: str) -> None:
+        self.home, self.before = home, before
+        self._next: Shell | None = None
         environ = {**os.environ, "JOBKIT_HOME": str(home)}
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
@@ -41,7 +45,22 @@ class Shell:
     def last_words(self) -> str:
         return self.stderr.read().decode().strip().rpartition("\n")[2]
 
+    def read_some(self, size: int) -> bytes:
+        return self.stdout.read1(size)
+
+    def end_input(self) -> None:
+        self.stdin.close()
+
+    def wait(self, seconds: float) -> None:
+        self.process.wait(seconds)
+
+    def another(self, command: str) -> Shell:
+        self._next = Shell(command, self.home, self.before)
+        return self._next
+
     def close(self) -> None:
+        if self._next is not None:
+            self._next.close()
         if self.stdout.closed:
             return
         with contextlib.suppress(BrokenPipeError):
@@ -66,7 +85,7 @@ class Machine:
         self.before = ""
         self.channels: list[Shell] = []
 
-    def start(self, _login: str, command: str) -> Shell:
+    def start(self, _login: str, command: str, _where: str = "") -> Shell:
         self.channels.append(Shell(command, self.home, self.before))
         return self.channels[-1]
 

@@ -58,7 +58,7 @@ def test_what_is_no_login_is_refused(login: str) -> None:
 
 
 def test_a_name_that_is_no_host_is_told() -> None:
-    with pytest.raises(SubmitError, match=r"no such host(?s:.*)hint: slurm.login is user@host"):
+    with pytest.raises(SubmitError, match=r"no such host(?s:.*)hint: slurm.login takes user@host"):
         connection.start("me@no-such-host.invalid", "true")
 
 
@@ -67,12 +67,12 @@ def test_the_users_settings_count(settings: Path) -> None:
         "Host near\n HostName far.example\n User her\n Port 2222\n ProxyJump gate\n IdentityFile /key\n"
         " IdentitiesOnly yes\nHost direct\n ProxyJump none\n"
     )
-    found = connection._connection("near")
+    found = connection._connection("near", "slurm.login")
     assert (found.host, found.user, found.port) == ("far.example", "her", 2222)
     assert (found.connect_kwargs["allow_agent"], found.connect_kwargs["key_filename"]) == (False, ["/key"])
     assert isinstance(found.gateway.client._policy, connection._Strict)
     assert isinstance(found.client._policy, connection._Strict)
-    assert not connection._connection("direct").gateway
+    assert not connection._connection("direct", "slurm.login").gateway
 
 
 @pytest.mark.parametrize(

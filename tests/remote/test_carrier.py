@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import queue
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from jobkit.agent import wire
+from jobkit.remote import carrier
+from jobkit.remote.carrier import Carrier
+
+PING = wire.frame(wire.PING)
+
+
+class Channel:
+    """What stands in for an SSH channel."""
+
+    def __init__(self) -> None:
+        self.written: queue.Queue[bytes | None] = queue.Queue()
+        self.coming: queue.Queue[bytes] = queue.Queue()
+        self.is_closed = False
+
+    def write(self, data: bytes) -> None:
+        self.written.put(data)
+
+    def read_some(self, _size: int) -> bytes:
+        return self.coming.get()
+
+    def end_input(self) -> None:
+        self.written.put(None)
+
+    def wait(self, _seconds: float) -> None:
+        pass
+
+    def close(self) -> None:
+        self.is_closed = True
+        self.coming.put(b"")
+
+
+@pytest.fixture
+def carried(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Channel, Carrier]]:
+    """An agent's channel and what carries its bytes."""
+    monkeypatch.setattr(carrier, "PING_S", 0.05)
+    channel: Any = Channel()
+    one = Carrier(channel)
+    one.near.settimeout(60.0)
+    one.start()
+    yield channel, one
+    one.near.close()
+    one.leave(time.monotonic())
+
+
+def test_bytes_and_their_end_pass_both_ways(carried: tuple[Channel, Carrier]) -> None:
+    channel, one = carried
+    one.near.sendall(b"request")
+    assert channel.written.get(timeout=60) == b"request"
+    channel.coming.put(b"answer")
+    assert one.near.recv(100) == b"answer"
+    one.near.shutdown(socket.SHUT_WR)
+    while (data := channel.written.get(timeout=60)) is not None:
+        assert data == PING
+    channel.coming.put(b"")
+    assert one.near.recv(100) == b""
+
+
+def test_nothing_is_said_before_the_request(carried: tuple[Channel, Carrier]) -> None:
+    channel, one = carried
+    time.sleep(0.2)
+    one.near.sendall(b"request")
+    assert channel.written.get(timeout=60) == b"request"
+
+
+def test_an_agent_that_answers_is_asked_on_and_a_silent_one_given_up(
+    carried: tuple[Channel, Carrier], wait: Callable[..., Any]
+) -> None:
+    channel, one = carried
+    one.near.sendall(b"request")
+    for _ in range(12):
+        channel.written.get(timeout=60)
+        channel.coming.put(b"pong")
+    assert not channel.is_closed
+    assert wait(lambda: channel.is_closed)
+    while one.near.recv(100):
+        pass
