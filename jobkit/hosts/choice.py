@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations
 
 from jobkit.hosts import rings
@@ -11,7 +12,11 @@ from jobkit.hosts.model import Topology
 
 RING, JACCL, JACCL_RING = "ring", "jaccl", "jaccl-ring"
 BACKENDS = (RING, JACCL, JACCL_RING)
+_HINT_STEPS = 2000  # of a search for what would help, which must not take the time of one for a ring
 _SHOWN = 8  # pairs, or hosts, that a message names
+
+
+Search = Callable[[Topology], rings.Ring]
 
 
 @dataclass(frozen=True)
@@ -45,22 +50,24 @@ def choose(topology: Topology, wanted: str, may_go_on: Callable[[], bool]) -> Ch
     """
     if len(topology.hosts) < 2:
         return Choice("", topology, problems=("one host alone has no cables to others",))
+    # Where every cable has RDMA two backends ask for the same ring.
+    search = cache(lambda usable: rings.find(usable, may_go_on))
     problems: tuple[str, ...] = ()
     for backend in (wanted,) if wanted else (JACCL, JACCL_RING, RING):
-        found = _try(topology, backend, may_go_on)
+        found = _try(topology, backend, search)
         if not found.problems:
             return replace(found, problems=problems)
         problems += tuple(f"{backend}: {problem}" for problem in found.problems)
     return Choice("", topology, problems=problems)
 
 
-def _try(topology: Topology, backend: str, may_go_on: Callable[[], bool]) -> Choice:
+def _try(topology: Topology, backend: str, search: Search) -> Choice:
     usable = topology if backend == RING else with_rdma(topology)
     missing = () if backend == RING else tuple(_without_rdma(topology))
     if missing:
         return Choice(backend, usable, problems=missing)
     gap = "no cable" if usable.cables == topology.cables else "no cable with RDMA at both ends"
-    found = _mesh(usable, gap) if backend == JACCL else _ring(usable, backend, gap, may_go_on)
+    found = _mesh(usable, gap) if backend == JACCL else _ring(usable, backend, gap, search)
     if not found.problems and backend != RING and not topology.hosts[found.order[0]].addresses:
         name = topology.hosts[found.order[0]].name
         wrong = f"{name} has no Ethernet or Wi-Fi address, and all hosts must reach that of rank 0"
@@ -116,20 +123,21 @@ def shortened(words: list[str], separator: str = ", ") -> str:
     return separator.join(words[:_SHOWN] + more)
 
 
-def _ring(topology: Topology, backend: str, gap: str, may_go_on: Callable[[], bool]) -> Choice:
-    found = rings.find(topology, may_go_on)
+def _ring(topology: Topology, backend: str, gap: str, search: Search) -> Choice:
+    found = search(topology)
     size = len(topology.hosts)
     whole = len(found.hosts) == size
-    problems = () if whole else (_no_ring(topology, found, gap, may_go_on),)
+    problems = () if whole else (_no_ring(topology, found, gap),)
     return Choice(backend, topology, found.hosts, found.width, found.decided, problems)
 
 
-def _no_ring(topology: Topology, found: rings.Ring, gap: str, may_go_on: Callable[[], bool]) -> str:
+def _no_ring(topology: Topology, found: rings.Ring, gap: str) -> str:
     size = len(topology.hosts)
     names = [topology.hosts[index].name for index in found.hosts]
     longest = f"the longest ring found has {len(names)}: {shortened(names)}" if names else "no host is cabled"
     if not found.decided:
         return f"the search for a ring through all {size} hosts ended undecided; {longest}"
-    ends = rings.find_open_end(topology, may_go_on)
+    steps = iter(range(_HINT_STEPS))
+    ends = rings.find_open_end(topology, lambda: next(steps, None) is not None)
     closing = f" ({_pairs(topology, [ends], gap)})" if ends else ""
     return f"no ring through all {size} hosts{closing}; {longest}"

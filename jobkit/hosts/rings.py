@@ -87,6 +87,8 @@ def longest(sets: Sets, may_go_on: Callable[[], bool]) -> tuple[tuple[int, ...],
     """Return the longest ring, from its lowest host, and whether the search ended."""
     best: tuple[int, ...] = next(((one, members(own)[0]) for one, own in enumerate(sets) if own), ())
     for first in range(len(sets)):
+        if not may_go_on():
+            return best, False
         allowed = _around(sets, first)
         if allowed.bit_count() <= len(best):
             continue
@@ -102,11 +104,20 @@ def _around(sets: Sets, first: int) -> int:
 
     A host that every way to leads through one other cannot, and one with a single neighbour left cannot.
     """
-    allowed = (1 << len(sets)) - (1 << first)
-    found = _reachable(sets, first, allowed)
+    found = _core(sets, _reachable(sets, first, (1 << len(sets)) - (1 << first)))
     for cut in members(found & ~(1 << first)):
-        found &= _reachable(sets, first, allowed & ~(1 << cut)) | 1 << cut
-    return sum(1 << one for one in members(found) if (sets[one] & found).bit_count() > 1)
+        found &= _reachable(sets, first, found & ~(1 << cut)) | 1 << cut
+    found = _core(sets, found)
+    return found if found >> first & 1 else 0
+
+
+def _core(sets: Sets, hosts: int) -> int:
+    """Return the hosts that are left when those with a single neighbour, or none, are taken away in turn."""
+    left, before = hosts, 0
+    while left != before:
+        before = left
+        left = sum(1 << one for one in members(left) if (sets[one] & before).bit_count() > 1)
+    return left
 
 
 def _longest_from(
@@ -136,10 +147,16 @@ def _longest_from(
             best, longer = tuple(path), len(path)
             if not free:
                 return best, True
-        # The ring must come back to its first host, past hosts that are still free.
-        hopeful = len(path) - 1 + _reachable(sets, host, free | 1 << host).bit_count() > longer
+        hopeful = len(path) + _at_most(sets, first, host, free) > longer
         ways.append(_onward(sets, host, free) if hopeful and free & sets[host] else [])
     return best, True
+
+
+def _at_most(sets: Sets, first: int, last: int, free: int) -> int:
+    """Return how many free hosts a ring may still have: those within reach that have two neighbours."""
+    within = _reachable(sets, last, free | 1 << last)
+    ring = within | 1 << first
+    return sum((sets[one] & ring).bit_count() > 1 for one in members(within & free))
 
 
 def _onward(sets: Sets, host: int, free: int) -> list[int]:

@@ -74,6 +74,23 @@ def test_the_graph_alone(discover: Callable[..., Any]) -> None:
     assert done.out.count(" -- ") == 6
 
 
+def test_addresses_keep_clear_of_recorded_networks(
+    jobkit: Callable[..., Any], repository: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(repository / "tests/data/macs/pair2-double", tmp_path / "pair"))
+    for host in ("left", "right"):
+        (folder / host / "ifconfig.txt").write_text("en0: up\n\tinet 192.168.128.9 netmask 0xffffff00\n")
+        (folder / host / "netstat.txt").write_text("Destination Gateway Flags Netif\n192.168.129 a U utun0\n")
+
+    done = jobkit("hosts", "discover", "--from", str(folder), "--backend", "ring")
+
+    assert [host["ips"] for host in done.json["hosts"]] == [
+        ["192.168.130.1", "192.168.130.5"],
+        ["192.168.130.2", "192.168.130.6"],
+    ]
+    assert "warning" not in done.err
+
+
 def test_over_ethernet_there_are_addresses_alone(discover: Callable[..., Any]) -> None:
     done = discover("line3", "--over", "ethernet")
 

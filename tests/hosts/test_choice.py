@@ -99,6 +99,18 @@ def test_a_search_without_an_answer_is_no_refusal_of_a_ring(wired: Callable[...,
     assert found.problems[0].endswith(", and 16 more")
 
 
+def test_two_backends_ask_for_the_same_ring_once(wired: Callable[..., Topology]) -> None:
+    asked = []
+    topology = wired(5, [(i, j) for i in range(2) for j in range(2, 5)])
+
+    alone = choice.choose(topology, "ring", lambda: not asked.append(1))
+    steps = len(asked)
+    found = choice.choose(topology, "", lambda: not asked.append(1))
+
+    assert len(asked) == 2 * steps
+    assert found.problems[2] == alone.problems[0]
+
+
 def test_hosts_without_cables_and_one_host_alone(wired: Callable[..., Topology]) -> None:
     assert choice.choose(wired(1, []), "", go_on).problems == ("one host alone has no cables to others",)
     assert choice.choose(wired(3, []), "ring", go_on).problems == (

@@ -91,6 +91,14 @@ def test_a_ring_listens_on_every_cable_to_the_host_before(layout: Callable[..., 
     assert [len(host["ips"]) for host in hosts(text(layout("pair2-double"), "ring"))] == [2, 2]
 
 
+@pytest.mark.parametrize("backend", ["ring", "jaccl", "jaccl-ring"])
+def test_no_pair_has_more_than_all_have(wired: Callable[..., Topology], backend: str) -> None:
+    found = hosts(text(wired(3, [(0, 1), (0, 1), (1, 2), (0, 2)]), backend))
+
+    assert all(len(host["ips"]) == 1 for host in found)
+    assert all(isinstance(device, str | None) for host in found for device in host["rdma"])
+
+
 @pytest.mark.parametrize("name", ["ring4", "pair2-double", "mesh4"])
 def test_the_addresses_make_a_table_that_the_ring_reads(layout: Callable[..., Topology], name: str) -> None:
     found = hosts(text(layout(name), "ring"))

@@ -63,6 +63,7 @@ def longest_by_trying(size: int, edges: set[tuple[int, int]]) -> int:
         (16, [*complete(range(9)), *complete(range(8, 16))], 9),
         (16, [*complete(range(8)), *complete(range(8, 16))], 8),
         (10, PETERSEN, 9),
+        (16, [*((i, i + 1) for i in range(16) if i % 4 < 3), *((i, i + 4) for i in range(12))], 16),
         (250, around(250), 250),
         (250, complete(range(250)), 250),
         (3, [], 0),
@@ -111,6 +112,10 @@ def test_a_search_that_runs_out_says_so_with_the_longest_ring_so_far(wired: Call
 
     assert not found.decided
     assert len(found.hosts) == 24
+
+
+def test_a_search_without_time_takes_none(wired: Callable[..., Topology]) -> None:
+    assert rings.find(wired(3, [(0, 1), (0, 2)]), Budget(0)) == Ring((0, 1), 1, decided=False)
 
 
 def test_a_search_for_a_wider_ring_that_runs_out_keeps_the_one_it_has(wired: Callable[..., Topology]) -> None:
