@@ -92,6 +92,7 @@ class Server:
         self._handed_out = False
         self._gang_timeout_s = _GANG_TIMEOUT_S
         self._look_at = 0.0
+        self._suspended_s = 0.0
         self._silent_at = self._silence_from_now()
         self._term = False
         os.set_blocking(ends.lease, False)
@@ -295,8 +296,9 @@ class Server:
             self._each_inlet(Inlet.end)
         elif kind == wire.SIGNAL:
             self._signal(payload.decode())
-            if payload == b"STOP" and self._silent_at is not None:
-                self._silent_at += _SUSPENDED_S
+            if payload in (b"STOP", b"CONT") and self._silent_at is not None:
+                self._suspended_s = _SUSPENDED_S if payload == b"STOP" else 0.0
+                self._silent_at = self._silence_from_now()
         elif kind == wire.TERMINATE:
             grace_s = json.loads(payload)
             self._terminate(self.request.grace_s if grace_s is None else float(grace_s))
@@ -306,7 +308,7 @@ class Server:
     def _silence_from_now(self) -> float | None:
         """Return when a launcher that says nothing from now on counts as gone."""
         silence_s = self.request.silence_s
-        return None if silence_s is None else time.monotonic() + silence_s
+        return None if silence_s is None else time.monotonic() + silence_s + self._suspended_s
 
     def _launcher_gone(self) -> None:
         self._outlet.broken = True

@@ -25,6 +25,21 @@ def frame(kind: bytes, payload: bytes = b"") -> bytes:
     return _LENGTH.pack(len(payload) + 1) + kind + payload
 
 
+def whole(data: bytes | bytearray) -> int:
+    """Return how many of the bytes are complete frames.
+
+    >>> whole(frame(PING) + frame(STDIN, b"abc")[:-1])
+    5
+    """
+    end = 0
+    while len(data) >= end + _LENGTH.size:
+        following = end + _LENGTH.size + int(_LENGTH.unpack_from(data, end)[0])
+        if following > len(data):
+            break
+        end = following
+    return end
+
+
 class Decoder:
     """Cuts a byte stream into frames."""
 

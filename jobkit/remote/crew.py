@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,13 +19,14 @@ from jobkit.agent.request import Request
 from jobkit.env import names
 from jobkit.env.addresses import is_global
 from jobkit.env.scrub import scrub
-from jobkit.errors import Exit, JobkitError
+from jobkit.errors import Exit, JobkitError, LaunchError, complaint
 from jobkit.remote.carrier import SILENCE_S, Carrier
 from jobkit.remote.reach import Reached, reach
 
 AT_ONCE = 8  # connections that are being made; sshd drops some of many
 _PYTHON = "python3"
 _TOKEN_BYTES = 32
+_SETTLE_S = 2.0  # for a signal to be on its way
 _LEAVE_S = 3.0  # beyond the graces of a local agent, before it is killed
 
 
@@ -95,6 +97,10 @@ class SshCrew(Crew):
         if self._waiting and name in ("INT", "TERM"):
             self.terminate()
         super().signal(name)
+        if name == "STOP":  # this process is about to stop, with all of its threads
+            deadline = time.monotonic() + _SETTLE_S
+            for carrier in self._carriers:
+                carrier.settle(deadline)
 
     # --- connections
 
@@ -206,14 +212,18 @@ class SshCrew(Crew):
 
     def _start_here(self, member: Member, asked: Request) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        command = [asked.python, "-m", "jobkit.agent"]
+        try:
             process = subprocess.Popen(
-                [asked.python, "-m", "jobkit.agent"],
-                cwd="/",
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                start_new_session=True,
+                command, cwd="/", stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True
             )
+        except OSError as error:
+            ours.close()
+            raise LaunchError(
+                complaint(asked.python, f"the agent cannot be started ({error.strerror})")
+            ) from error
+        finally:
+            theirs.close()
         self._processes.append(process)
         self._hire(member, ours, asked)
 

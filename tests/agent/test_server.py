@@ -497,6 +497,7 @@ def test_a_launcher_that_speaks_or_is_stopped_with_its_ranks_is_not_gone(make_re
     with Agent.start(request) as agent:
         asked_on(agent, Started)
         agent.signal("STOP")
+        agent.ping()  # it was under way
         time.sleep(2 * 0.5)
         agent.signal("CONT")
         assert asked_on(agent, Done)[-1] == Done(None, 0)

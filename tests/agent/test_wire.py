@@ -38,3 +38,11 @@ def test_frames_are_found_however_they_arrive(payloads: list[bytes], step: int) 
 
 def test_frames_that_are_no_events_are_none() -> None:
     assert wire.decode_event(wire.CREDIT, b"7") is None
+
+
+@settings(deadline=None)
+@given(st.integers(0, 30))
+def test_what_is_whole_ends_where_a_frame_does(cut: int) -> None:
+    data = wire.frame(wire.PING) + wire.frame(wire.STDIN, b"abc") + wire.frame(wire.SIGNAL, b"INT")
+    end = wire.whole(data[:cut])
+    assert end == max(e for e in (0, 5, 13, 21) if e <= cut)

@@ -13,6 +13,7 @@ from jobkit.remote import carrier
 from jobkit.remote.carrier import Carrier
 
 PING = wire.frame(wire.PING)
+REQUEST = wire.frame(wire.REQUEST, b"request")
 
 
 class Channel:
@@ -55,8 +56,8 @@ def carried(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Channel, Carrier]
 
 def test_bytes_and_their_end_pass_both_ways(carried: tuple[Channel, Carrier]) -> None:
     channel, one = carried
-    one.near.sendall(b"request")
-    assert channel.written.get(timeout=60) == b"request"
+    one.near.sendall(REQUEST)
+    assert channel.written.get(timeout=60) == REQUEST
     channel.coming.put(b"answer")
     assert one.near.recv(100) == b"answer"
     one.near.shutdown(socket.SHUT_WR)
@@ -66,18 +67,39 @@ def test_bytes_and_their_end_pass_both_ways(carried: tuple[Channel, Carrier]) ->
     assert one.near.recv(100) == b""
 
 
+def test_no_question_comes_to_stand_within_a_frame(carried: tuple[Channel, Carrier]) -> None:
+    channel, one = carried
+    one.near.sendall(REQUEST + REQUEST[:6])
+    said = [channel.written.get(timeout=60) for _ in range(3)]
+    one.near.sendall(REQUEST[6:])
+    while said[-1] != REQUEST:
+        said.append(channel.written.get(timeout=60))
+        channel.coming.put(b"pong")
+    assert set(said) == {REQUEST, PING}
+
+
+def test_what_was_said_is_on_its_way_once_it_has_settled(carried: tuple[Channel, Carrier]) -> None:
+    channel, one = carried
+    for _ in range(50):
+        one.near.sendall(REQUEST)
+        one.settle(time.monotonic() + 60.0)
+        assert channel.written.get_nowait() in (REQUEST, PING)
+        while not channel.written.empty():
+            channel.written.get_nowait()
+
+
 def test_nothing_is_said_before_the_request(carried: tuple[Channel, Carrier]) -> None:
     channel, one = carried
     time.sleep(0.2)
-    one.near.sendall(b"request")
-    assert channel.written.get(timeout=60) == b"request"
+    one.near.sendall(REQUEST)
+    assert channel.written.get(timeout=60) == REQUEST
 
 
 def test_an_agent_that_answers_is_asked_on_and_a_silent_one_given_up(
     carried: tuple[Channel, Carrier], wait: Callable[..., Any]
 ) -> None:
     channel, one = carried
-    one.near.sendall(b"request")
+    one.near.sendall(REQUEST)
     for _ in range(12):
         channel.written.get(timeout=60)
         channel.coming.put(b"pong")

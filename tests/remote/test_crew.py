@@ -8,13 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from jobkit.agent.events import Done, Event, Output, Problem
 from jobkit.agent.request import Request
-from jobkit.errors import SubmitError
+from jobkit.errors import LaunchError, SubmitError
 from jobkit.remote import connection
 from jobkit.remote.crew import AT_ONCE, Host, SshCrew, There, pythons
 
@@ -70,6 +71,13 @@ def test_no_rank_starts_where_one_host_cannot_have_any(machine: Any, monkeypatch
     with crew(*far("h1", "h2"), Host("localhost", 1, True), *far("h3")) as one:
         found = events(one)
     assert found == [Problem(125, "h2: no"), Problem(125, "h3: no"), Done(None, 125)]
+
+
+def test_an_interpreter_that_is_not_on_this_machine_is_told(machine: Any) -> None:
+    one = crew(Host("localhost", 1, True), *far("h2"))
+    one._request = replace(one._request, python="/no/such/python")
+    with one, pytest.raises(LaunchError, match="/no/such/python: the agent cannot be started"):
+        events(one)
 
 
 def test_it_can_be_ended_while_it_connects(monkeypatch: pytest.MonkeyPatch) -> None:
