@@ -83,7 +83,9 @@ def test_who_needs_a_newer_answer_waits_for_the_next_question(path: Path) -> Non
         b'{"moment": 1, "out": "old", "wrong": ""}',
         b'{"moment": 1e18, "out": "of the future", "wrong": ""}',
         b'{"moment": "x", "out": "a", "wrong": ""}',
-        json.dumps({"moment": time.time() + 1e6, "out": 7, "wrong": ""}).encode(),
+        pytest.param(
+            json.dumps({"moment": time.time() + 1e6, "out": 7, "wrong": ""}).encode(), id="a number"
+        ),
         b"[" * 100_000,
     ],
 )
