@@ -44,15 +44,19 @@ def look(run_dir: Path) -> Record | None:
     A rank that has not ended has a folder beside the records, which goes with its end: the job goes on while
     somebody holds one, and is lost where one that nobody holds is all that tells of a rank.
     """
+    try:
+        return _told(run_dir)
+    except FileNotFoundError:
+        return None  # the whole job is being removed
+
+
+def _told(run_dir: Path) -> Record | None:
     attempts = sorted((p for p in run_dir.glob("attempt-*") if _number(p)), key=_number)
     if (run_dir / RECORD).exists() or (run_dir / folder.SPEC).exists() or not attempts:
         return None
     known = [ended for path in attempts[-1].glob("rank-*.exit.json") if (ended := _exit(path)) is not None]
     first = verdict.first_failure(known)
-    try:
-        places = [path for path in attempts[-1].iterdir() if path.is_dir()]
-    except FileNotFoundError:
-        return None  # the whole job is being removed
+    places = [path for path in attempts[-1].iterdir() if path.is_dir()]
     state, exit_ = _end(known, first, places)
     ends = [clock.normal(ended.ended) for ended in known]
     task = TaskRecord(

@@ -43,7 +43,7 @@ def test_with_wait_the_states_are_told_and_the_status_is_the_jobs(jobkit: Jobkit
     assert done.out == "a\n"
     told = re.findall("^a: ([a-z]+)", done.err, re.M)
     # A look in passing may miss a state of a moment, never the last one nor their order.
-    assert told == [state for state in ("starting", "running", "failed") if state in told]
+    assert told == [state for state in ("queued", "starting", "running", "failed") if state in told]
     assert told[-1] == "failed"
     assert "a failed: rank 0 on " in done.err
     assert ": exit 7\n" in done.err
@@ -97,7 +97,7 @@ def test_events_are_lines_of_json(jobkit: Jobkit, spec: Spec) -> None:
     assert events[0]["event"] == "submitted"
     assert events[0]["run_dir"] == str(find.one("a", os.environ).folder)
     told = [event["state"] for event in events if event["event"] == "state"]
-    assert told == [state for state in ("starting", "running", "failed") if state in told]
+    assert told == [state for state in ("queued", "starting", "running", "failed") if state in told]
     assert [event["text"] for event in events if event["event"] == "output"] == ["hello\n"]
     last = events[-1]
     assert (last["event"], last["state"], last["exit"]["class"]) == ("ended", "failed", "exit 7")

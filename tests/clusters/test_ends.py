@@ -32,7 +32,8 @@ def test_the_exit_of_a_rank_is_in_its_record(cluster: Slurm, jobkit_home: Path) 
 
 
 def test_a_job_that_is_requeued_is_another_attempt(cluster: Slurm, tmp_path: Path, jobkit_home: Path) -> None:
-    # The first attempt asks for the second; Slurm would let it wait two minutes.
+    # The first attempt asks for the second; Slurm would let it wait two minutes. In the second of its requeue
+    # a job cannot start: its credential was revoked.
     script = tmp_path / "script.sh"
     script.write_text(
         "#!/bin/sh\n"
@@ -42,7 +43,7 @@ def test_a_job_that_is_requeued_is_another_attempt(cluster: Slurm, tmp_path: Pat
     cluster.run("sbatch", "--requeue", "-n2", str(script), cwd=str(tmp_path))
     job = cluster.run("squeue", "--noheader", "--format=%A").stdout.strip()
     cluster.until("PENDING BeginTime\n", "squeue", "--noheader", "--format=%T %r")
-    cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now+2seconds")
     cluster.until("", "squeue", "--noheader")
     attempts = jobkit_home / f"jobs/slurm-{job}.0"
     for rank in range(2):

@@ -24,7 +24,12 @@ def shell(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     command = [sys.executable, "-m", "clusters.shell"]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=repository
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=repository,
     ) as process:
         yield process
         process.kill()
@@ -33,9 +38,9 @@ def shell(
 def test_a_script_finds_nodes_and_jobkit_and_nothing_stays(
     shell: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    script = "srun --nodes=2 hostname | sort; which jobkit; test -e slurm/ring.sbatch && exit 3"
-    out, _ = shell.communicate(script, timeout=60)
-    assert out.split() == [*NODES[:2], f"{Path(sys.executable).parent}/jobkit"]
+    script = "srun --nodes=2 --input=none hostname | sort; which jobkit; test -e slurm/ring.sbatch && exit 3"
+    out, err = shell.communicate(script, timeout=60)
+    assert out.split() == [*NODES[:2], f"{Path(sys.executable).parent}/jobkit"], err
     assert shell.returncode == 3
     assert list(tmp_path.iterdir()) == []
 
