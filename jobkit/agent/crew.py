@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import dataclasses
 import json
@@ -44,7 +45,7 @@ class Member:
     over: bool = False
 
 
-class Crew:
+class Crew(abc.ABC):
     """The agents of a job's hosts, used as one `Agent` is: leaving the context, or dying, ends the job."""
 
     def __init__(self, request: Request, hosts: Sequence[tuple[str, int]]) -> None:
@@ -88,25 +89,25 @@ class Crew:
 
     # --- what a subclass does
 
+    @abc.abstractmethod
     def _bring(self) -> None:
         """Begin to bring the agents; `_nudge` announces news."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _news(self) -> list[Event]:
         """Return what has become of bringing them: whoever came is given to `_hire`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _give_up(self) -> None:
         """Bring nobody who has not come yet: the job ends."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _kill(self) -> None:
         """End at once what brought the agents."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _leave(self, deadline: float) -> None:
         """Wait until that time for the end of what brought the agents, then end it."""
-        raise NotImplementedError
 
     # --- what Agent has too
 

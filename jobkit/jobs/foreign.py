@@ -32,7 +32,7 @@ TEMPLATES = ".jobkit"
 def name(run_dir: Path) -> str:
     """Return the id of a job by its folder: that of a template's is called by its number alone.
 
-    >>> name(Path("/work/.jobkit/12")), name(Path("/home/jobs/slurm-12.0"))
+    >>> name(Path("project/.jobkit/12")), name(Path("jobs/slurm-12.0"))
     ('slurm-12', 'slurm-12.0')
     """
     return f"slurm-{run_dir.name}" if run_dir.parent.name == TEMPLATES else run_dir.name

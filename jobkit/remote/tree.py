@@ -15,13 +15,13 @@ from jobkit.errors import SubmitError, complaint
 # What is told of a path: "f", its executable bit, its digest; or "l", 0, where the link points.
 Face = tuple[str, int, str]
 _CHUNK_BYTES = 1 << 20
+_GIT_S = 300.0  # for git to list a tree
 
 
 def root(cwd: str) -> Path:
     """Return the top of the working tree around a folder: of its git repository, or the folder itself."""
-    words = ("git", "-C", cwd, "rev-parse", "--show-toplevel")
     try:
-        done = subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        done = _asked(Path(cwd), "rev-parse", "--show-toplevel")
     except FileNotFoundError:
         return Path(cwd)
     return Path(os.fsdecode(done.stdout.rstrip(b"\n"))) if done.returncode == 0 else Path(cwd)
@@ -131,12 +131,28 @@ def _raise(error: OSError) -> None:
 
 def _git(root: Path, *words: str) -> bytes:
     try:
-        done = subprocess.run(
-            ("git", "-C", str(root), *words), capture_output=True, stdin=subprocess.DEVNULL, check=False
-        )
+        done = _asked(root, *words)
     except FileNotFoundError as error:
         hint = "install git"
         raise SubmitError(complaint(f"sync: {root}", "needs git to read .gitignore", hint=hint)) from error
     if done.returncode:
         raise SubmitError(complaint(f"sync: {root}", f"git: {done.stderr.decode(errors='replace').strip()}"))
     return done.stdout
+
+
+def _asked(folder: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run git in a folder.
+
+    Raises:
+        FileNotFoundError: It is not installed.
+        SubmitError: It does not end.
+    """
+    command = ("git", "-C", str(folder), *words)
+    try:
+        return subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=_GIT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        wrong = f"git has not ended within {_GIT_S:.0f} s"
+        hint = f"git -C {folder} status"
+        raise SubmitError(complaint(f"sync: {folder}", wrong, hint=hint)) from error

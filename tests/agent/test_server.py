@@ -493,12 +493,13 @@ def test_a_launcher_that_falls_silent_counts_as_gone(
 
 
 def test_a_launcher_that_speaks_or_is_stopped_with_its_ranks_is_not_gone(make_request: Make) -> None:
-    request = make_request("sh", "-c", "echo up; sleep 0.1", backend=("none",), silence_s=0.5)
+    silence_s = 0.5
+    request = make_request("sh", "-c", "echo up; sleep 0.1", backend=("none",), silence_s=silence_s)
     with Agent.start(request) as agent:
         asked_on(agent, Started)
         agent.signal("STOP")
         agent.ping()  # it was under way
-        time.sleep(2 * 0.5)
+        time.sleep(2 * silence_s)  # longer than a launcher may be silent
         agent.signal("CONT")
         assert asked_on(agent, Done)[-1] == Done(None, 0)
 

@@ -45,6 +45,7 @@ class Channel:
 def carried(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Channel, Carrier]]:
     """An agent's channel and what carries its bytes."""
     monkeypatch.setattr(carrier, "PING_S", 0.05)
+    monkeypatch.setattr(carrier, "_UNANSWERED", 10_000)  # a busy machine answers late
     channel: Any = Channel()
     one = Carrier(channel)
     one.near.settimeout(60.0)
@@ -96,7 +97,7 @@ def test_nothing_is_said_before_the_request(carried: tuple[Channel, Carrier]) ->
 
 
 def test_an_agent_that_answers_is_asked_on_and_a_silent_one_given_up(
-    carried: tuple[Channel, Carrier], wait: Callable[..., Any]
+    carried: tuple[Channel, Carrier], wait: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channel, one = carried
     one.near.sendall(REQUEST)
@@ -104,6 +105,7 @@ def test_an_agent_that_answers_is_asked_on_and_a_silent_one_given_up(
         channel.written.get(timeout=60)
         channel.coming.put(b"pong")
     assert not channel.is_closed
+    monkeypatch.setattr(carrier, "_UNANSWERED", 4)
     assert wait(lambda: channel.is_closed)
     while one.near.recv(100):
         pass

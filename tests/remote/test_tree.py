@@ -97,3 +97,14 @@ def test_the_top_of_the_repository_is_the_tree(tree: Path) -> None:
     assert trees.root(str(tree / "sub")) == tree / "sub"
     git(tree, "init", "-q")
     assert trees.root(str(tree / "sub")) == tree
+
+
+def test_git_that_does_not_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(trees, "_GIT_S", 0.1)
+    with pytest.raises(SubmitError, match="git has not ended within 0 s"):
+        trees.root(str(tmp_path))
