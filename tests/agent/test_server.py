@@ -493,7 +493,7 @@ def test_a_launcher_that_falls_silent_counts_as_gone(
 
 
 def test_a_launcher_that_speaks_or_is_stopped_with_its_ranks_is_not_gone(make_request: Make) -> None:
-    silence_s = 0.5
+    silence_s = 2.0  # a busy machine asks late
     request = make_request("sh", "-c", "echo up; sleep 0.1", backend=("none",), silence_s=silence_s)
     with Agent.start(request) as agent:
         asked_on(agent, Started)
