@@ -30,7 +30,7 @@ slurm: $(TEST)/.installed
 
 test: lint $(MPI:%=build/%/.installed)
 	JOBKIT_TEST_MPI_PYTHONS=$(subst $(space),$(comma),$(MPI:%=$(CURDIR)/build/%/bin/python)) \
-	  $(TEST)/bin/pytest $(PYTEST_FLAGS)
+	  $(TEST)/bin/pytest --numprocesses 2 --dist loadfile $(PYTEST_FLAGS)
 
 check: lint
 	$(TEST)/bin/pytest -m "not slow" --numprocesses 2 $(PYTEST_FLAGS)

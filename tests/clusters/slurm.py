@@ -134,7 +134,8 @@ class Slurm:
 
     def environ(self, **variables: str) -> dict[str, str]:
         """Return this process's environment for this cluster, with further variables."""
-        return {**os.environ, "SLURM_CONF": str(self.conf), **variables}
+        # `salloc` starts $SHELL, which is not set where nobody has logged in.
+        return {"SHELL": "/bin/sh", **os.environ, "SLURM_CONF": str(self.conf), **variables}
 
     def run(
         self, *words: str, cwd: str = "/", check: bool = True, **variables: str
