@@ -23,6 +23,8 @@ class Group:
     def size(self) -> int: ...
     @property
     def failure(self) -> str | None: ...
+    @property
+    def is_sound(self) -> bool: ...
     def handle(self) -> CapsuleType: ...
     def topology(self) -> dict[str, Any]: ...
     # Of each: None with `wait`, a handle without.
@@ -119,6 +121,19 @@ class Group:
         dst_count: int,
         from_: int,
         dtype: int,
+        tag: int = 0,
+        timeout_s: float = -1.0,
+        wait: bool = True,
+    ) -> Handle | None: ...
+    # The operation's data travels by other means: see jobkit.native.planes. `call` is a code of src/call.h.
+    def announce(
+        self,
+        call: int,
+        count: int,
+        dtype: int,
+        peer: int = 0,
+        sender: int = -1,
+        n_received: int = 0,
         tag: int = 0,
         timeout_s: float = -1.0,
         wait: bool = True,

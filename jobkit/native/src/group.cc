@@ -200,13 +200,16 @@ uint8_t* Group::scratch(size_t n_bytes) {
   return scratch_.get();
 }
 
+void Group::check_root(Call call, int root) const {
+  if (root >= 0 && root < size()) return;
+  throw BadArgument(where() + name_of(call) + ": root " + std::to_string(root) + ", expected 0 to " +
+                    std::to_string(size() - 1));
+}
+
 void Group::collective(Call call, const void* in, void* out, uint64_t count, Dtype dtype, int root,
                        const CallOptions& options, double scale) {
   Turn turn(*this, call, options);
-  if (root < 0 || root >= size()) {
-    throw BadArgument(where() + name_of(call) + ": root " + std::to_string(root) + ", expected 0 to " +
-                      std::to_string(size() - 1));
-  }
+  check_root(call, root);
   turn.seq = ++seq_;
   turn.check();
   Execution& execution = execution_for(request(call, count, dtype, root));
@@ -215,7 +218,6 @@ void Group::collective(Call call, const void* in, void* out, uint64_t count, Dty
   Operands operands{from, to, scratch(execution.n_scratch() * size_of(dtype)), reduce_op(call), scale};
   Signature signature{call, dtype, static_cast<uint8_t>(execution.schedule()), root, count};
   turn.put_on_record(signature, has_root(call) ? members_[root] : kNobody, turn.seq);
-  bool is_out = false;
   if (express_ && is_all_reduce(call) && execution.schedule() == Schedule::kOneShot &&
       count * size_of(dtype) <= express_->max_bytes()) {
     Express::Result result = express_->all_reduce(active_, turn.seq, signature, in, out, scale);
@@ -224,19 +226,37 @@ void Group::collective(Call call, const void* in, void* out, uint64_t count, Dty
       last_seq_ = turn.seq;
       return;
     }
-    is_out = result == Express::Result::kSent;
+    execution.begin(operands, context_, turn.seq, signature);
+    if (result == Express::Result::kSent) execution.messages_are_out();
+  } else {
+    execution.begin(operands, context_, turn.seq, signature);
   }
-  execution.begin(operands, context_, turn.seq, signature);
-  if (is_out) execution.messages_are_out();
-  execution.active = size() > 1 ? &active_ : nullptr;
-  turn.work = &execution;
-  finish(turn);
+  carry_out(turn, execution);
   if (n_scratch_ > kKeptScratch) {
     scratch_.reset();
     n_scratch_ = 0;
   }
-  last_call_ = call;
+}
+
+// The execution has begun.
+void Group::carry_out(Turn& turn, Execution& execution) {
+  execution.active = size() > 1 ? &active_ : nullptr;
+  turn.work = &execution;
+  finish(turn);
+  last_call_ = turn.call;
   last_seq_ = turn.seq;
+}
+
+void Group::announce(Call call, uint64_t count, Dtype dtype, int root, const CallOptions& options) {
+  Turn turn(*this, call, options);
+  check_root(call, root);
+  turn.seq = ++seq_;
+  turn.check();
+  Execution& execution = execution_for(request(Call::kBarrier, 0, Dtype::kUint8));
+  const Signature signature{call, dtype, kElsewhere, root, count};
+  turn.put_on_record(signature, has_root(call) ? members_[root] : kNobody, turn.seq);
+  execution.begin({}, context_, turn.seq, signature);
+  carry_out(turn, execution);
 }
 
 void Group::all_reduce(ReduceOp op, const void* in, void* out, uint64_t count, Dtype dtype,
@@ -299,7 +319,9 @@ MessageNumbers Group::issue(int to, int from, int tag) {
 }
 
 void Group::point_to_point(Call call, const void* in, uint64_t n_in, int to, void* out, uint64_t n_out,
-                           int from, Dtype dtype, int tag, const CallOptions& options) {
+                           int from, Dtype dtype, int tag, const CallOptions& options, bool elsewhere) {
+  const uint8_t schedule = elsewhere ? kElsewhere : 0;
+  const size_t n_item = elsewhere ? 0 : size_of(dtype);
   bool sends = call != Call::kRecv, receives = call != Call::kSend;
   if (sends) check_peer(call == Call::kSend ? "send" : "sendrecv", to);
   if (receives) check_peer(call == Call::kRecv ? "recv" : "sendrecv", from);
@@ -315,18 +337,18 @@ void Group::point_to_point(Call call, const void* in, uint64_t n_in, int to, voi
     Receive& receive = exchange.receive.emplace();
     receive.key = {FrameKind::kPointToPoint, context_, numbers.received, 0, tag};
     receive.peer = members_[from];
-    receive.signature = {Call::kSend, dtype, 0, tag, n_out};
+    receive.signature = {Call::kSend, dtype, schedule, tag, n_out};
     receive.data = static_cast<uint8_t*>(out);
-    receive.n_bytes = n_out * size_of(dtype);
+    receive.n_bytes = n_out * n_item;
     receive.ticket = &exchange.ticket;
   }
   if (sends) {
     Send& send = exchange.send.emplace();
     send.key = {FrameKind::kPointToPoint, context_, numbers.sent, 0, tag};
     send.peer = members_[to];
-    send.signature = {Call::kSend, dtype, 0, tag, n_in};
+    send.signature = {Call::kSend, dtype, schedule, tag, n_in};
     send.data = static_cast<const uint8_t*>(in);
-    send.n_bytes = send.n_ready = n_in * size_of(dtype);
+    send.n_bytes = send.n_ready = n_in * n_item;
     send.may_go = true;
     send.ticket = &exchange.ticket;
   }
@@ -348,6 +370,12 @@ void Group::recv(void* out, uint64_t count, Dtype dtype, int from, int tag, cons
 void Group::sendrecv(const void* in, uint64_t n_in, int to, void* out, uint64_t n_out, int from, Dtype dtype,
                      int tag, const CallOptions& options) {
   point_to_point(Call::kSendrecv, in, n_in, to, out, n_out, from, dtype, tag, options);
+}
+
+void Group::announce_message(uint64_t n_in, int to, uint64_t n_out, int from, Dtype dtype, int tag,
+                             const CallOptions& options) {
+  const Call call = from == kNobody ? Call::kSend : to == kNobody ? Call::kRecv : Call::kSendrecv;
+  point_to_point(call, nullptr, n_in, to, nullptr, n_out, from, dtype, tag, options, true);
 }
 
 }  // namespace jobkit

@@ -70,6 +70,14 @@ class Group {
   void gather(const void* in, void* out, uint64_t count, Dtype dtype, int root, const CallOptions& options);
   void scatter(const void* in, void* out, uint64_t count, Dtype dtype, int root, const CallOptions& options);
   void barrier(const CallOptions& options);
+  // The call's own data travels by other means. Of the call itself this is everything else: its number, its
+  // place among the others, its record, and that all ranks make the same one, in a barrier whose frames say
+  // which call it is.
+  void announce(Call call, uint64_t count, Dtype dtype, int root, const CallOptions& options);
+  // Likewise a message, of which this sends or receives all but the data: to `to` and from `from`, either of
+  // which may be kNobody.
+  void announce_message(uint64_t n_in, int to, uint64_t n_out, int from, Dtype dtype, int tag,
+                        const CallOptions& options);
 
   void send(const void* in, uint64_t count, Dtype dtype, int to, int tag, const CallOptions& options);
   void recv(void* out, uint64_t count, Dtype dtype, int from, int tag, const CallOptions& options);
@@ -114,10 +122,12 @@ class Group {
 
   void collective(Call call, const void* in, void* out, uint64_t count, Dtype dtype, int root,
                   const CallOptions& options, double scale = 1.0);
+  void carry_out(Turn& turn, Execution& execution);
+  void check_root(Call call, int root) const;
   Execution& execution_for(const Request& request);
   uint8_t* scratch(size_t n_bytes);
   void point_to_point(Call call, const void* in, uint64_t n_in, int to, void* out, uint64_t n_out, int from,
-                      Dtype dtype, int tag, const CallOptions& options);
+                      Dtype dtype, int tag, const CallOptions& options, bool elsewhere = false);
   void finish(Turn& turn);
   void overdue(Turn& turn);
   void expire(Turn& turn);

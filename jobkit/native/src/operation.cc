@@ -49,6 +49,14 @@ MessageNumbers issue(Group& group, const Operation& op) {
 void run(Group& group, const Operation& op, const InterruptCheck& interrupted,
          const std::optional<MessageNumbers>& issued) {
   const CallOptions options{op.timeout_s, interrupted, issued};
+  if (op.elsewhere && op.is_message()) {
+    const bool sends = op.call != Call::kRecv, receives = op.call != Call::kSend;
+    const int from = !receives ? kNobody : op.call == Call::kSendrecv ? op.sender : op.peer;
+    const uint64_t n_out = op.call == Call::kSendrecv ? op.n_received : op.count;
+    return group.announce_message(op.count, sends ? op.peer : kNobody, n_out, from, op.dtype, op.tag,
+                                  options);
+  }
+  if (op.elsewhere) return group.announce(op.call, op.count, op.dtype, op.peer, options);
   switch (op.call) {
     case Call::kAllSum:
     case Call::kAllMax:

@@ -21,6 +21,7 @@ struct Operation {
   // sendrecv: of what is received.
   uint64_t n_received = 0;
   int sender = kNobody;
+  bool elsewhere = false;  // its data travels by other means: see Group::announce
 
   bool is_message() const { return call >= Call::kSend; }
 };

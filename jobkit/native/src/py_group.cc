@@ -152,6 +152,20 @@ class PyGroup {
                  wait);
   }
 
+  // The call's data travels by other means; of messages `count` is sent and `n_received` is received.
+  nb::object announce(int call, uint64_t count, int dtype, int peer, int sender, uint64_t n_received, int tag,
+                      double timeout_s, bool wait) {
+    if (call < 0 || call >= kCalls || call == static_cast<int>(Call::kSplit))
+      throw BadArgument("announce: call " + std::to_string(call) + " is no operation on arrays");
+    Operation operation = new_operation(static_cast<Call>(call), count, dtype, timeout_s);
+    operation.elsewhere = true;
+    operation.peer = peer;
+    operation.sender = sender;
+    operation.n_received = n_received;
+    operation.tag = tag;
+    return issue(operation, View(), View(), wait);
+  }
+
   // With the arguments call, x, out, timeout, root, scale.
   nb::object quick(PyObject* const* arguments);
   // With the arguments call, x, peer, sender, tag, timeout.
@@ -196,6 +210,9 @@ class PyGroup {
     WithoutGil no_gil;
     lane_->close();
   }
+
+  // Whether nothing has failed that ends this group. Cheap while nothing happened to anybody.
+  bool is_sound() const { return group().mesh().health() == 0 || !group().failure(); }
 
   // Why no operation of this group can succeed any more.
   std::optional<std::string> failure() const {
@@ -473,6 +490,7 @@ void define_group(nb::module_& m) {
       .def("handle", &PyGroup::handle)
       .def("topology", &PyGroup::topology)
       .def_prop_ro("failure", &PyGroup::failure)
+      .def_prop_ro("is_sound", &PyGroup::is_sound)
       .def("all_reduce", &PyGroup::all_reduce, "op"_a, "src"_a, "dst"_a, "count"_a, "dtype"_a, timeout,
            "scale"_a = 1.0, wait)
       .def("reduce_scatter", &PyGroup::reduce_scatter, "op"_a, "src"_a, "dst"_a, "count"_a, "dtype"_a,
@@ -489,6 +507,8 @@ void define_group(nb::module_& m) {
       .def("recv", &PyGroup::recv, "dst"_a, "count"_a, "dtype"_a, "src"_a, "tag"_a = 0, timeout, wait)
       .def("sendrecv", &PyGroup::sendrecv, "src"_a, "src_count"_a, "to"_a, "dst"_a, "dst_count"_a, "from_"_a,
            "dtype"_a, "tag"_a = 0, timeout, wait)
+      .def("announce", &PyGroup::announce, "call"_a, "count"_a, "dtype"_a, "peer"_a = 0,
+           "sender"_a = kNobody, "n_received"_a = 0, "tag"_a = 0, timeout, wait)
       .def_prop_ro("quick", &function_of<&PyGroup::quick>)
       .def_prop_ro("quick_message", &function_of<&PyGroup::quick_message>)
       .def("repeat_all_reduce", &PyGroup::repeat_all_reduce, "op"_a, "src"_a, "dst"_a, "count"_a, "dtype"_a,

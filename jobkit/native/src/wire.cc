@@ -22,6 +22,7 @@ std::string to_string(const Signature& signature) {
           (signature.count == 1 ? " element" : " elements");
   if (has_root(signature.call)) text += ", root=" + std::to_string(signature.tag_or_root);
   if (signature.call >= Call::kSend) text += ", tag=" + std::to_string(signature.tag_or_root);
+  if (signature.schedule == kElsewhere) text += ", on a device";
   return text + ")";
 }
 

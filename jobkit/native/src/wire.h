@@ -31,6 +31,9 @@ inline constexpr size_t kMaxFrame = 1 << 20;
 
 enum class FrameKind : uint8_t { kCollective = 1, kPointToPoint = 2 };
 
+// In place of a schedule's code: the data travels by other means, and the frames carry none.
+inline constexpr uint8_t kElsewhere = 255;
+
 // What all ranks of a collective, or both ends of a send, must agree on.
 struct Signature {
   Call call = Call::kBarrier;
