@@ -1,10 +1,11 @@
 """Groups whose data travels by other means than the engine's links: the device arrays of NCCL.
 
-Such a group has two planes. Its *control plane* is a group of the engine (`ring.connect`) of the same ranks in
-the same order. That carries arrays in host memory as ever, and for every operation whose data goes elsewhere it
-is told of, an `announcement`: an operation of the engine with the same signature, and without bytes. So the
-number of the operation, its deadline, the ranks that it waits for, its flight record, calls that differ, ranks
-that fail, leave or hang, and the poisoning of the group are the engine's own, and reach every rank.
+Such a group has two planes. Its *control plane* is a group of the engine (`ring.connect`) of the same ranks
+in the same order. That carries arrays in host memory as ever, and for every operation whose data goes
+elsewhere it is told of, an `announcement`: an operation of the engine with the same signature, and without
+bytes. So the number of the operation, its deadline, the ranks that it waits for, its flight record, calls
+that differ, ranks that fail, leave or hang, and the poisoning of the group are the engine's own, and reach
+every rank.
 
     plane = Announcements(core, checks)
     plane.open(ALL_SUM, count, code)  # before the data plane is given the operation
@@ -19,8 +20,8 @@ next `open`, raises what became of it. With JOBKIT_CHECK=1 `open` returns once a
 same call, so that nothing of one that differs is ever sent. After an error the data plane is of no use: its
 owner ends it (`ncclCommAbort`) on every rank, as each of them raises, and keeps its buffers until then.
 
-What is split from such a group, `core.split`, is the control plane of the data plane's own part; `core.shrink`
-likewise. The MPI backend needs none of this: there MPI carries the engine's own messages.
+What is split from such a group, `core.split`, is the control plane of the data plane's own part;
+`core.shrink` likewise. The MPI backend needs none of this: there MPI carries the engine's own messages.
 """
 
 from __future__ import annotations

@@ -507,8 +507,8 @@ void define_group(nb::module_& m) {
       .def("recv", &PyGroup::recv, "dst"_a, "count"_a, "dtype"_a, "src"_a, "tag"_a = 0, timeout, wait)
       .def("sendrecv", &PyGroup::sendrecv, "src"_a, "src_count"_a, "to"_a, "dst"_a, "dst_count"_a, "from_"_a,
            "dtype"_a, "tag"_a = 0, timeout, wait)
-      .def("announce", &PyGroup::announce, "call"_a, "count"_a, "dtype"_a, "peer"_a = 0,
-           "sender"_a = kNobody, "n_received"_a = 0, "tag"_a = 0, timeout, wait)
+      .def("announce", &PyGroup::announce, "call"_a, "count"_a, "dtype"_a, "peer"_a = 0, "sender"_a = kNobody,
+           "n_received"_a = 0, "tag"_a = 0, timeout, wait)
       .def_prop_ro("quick", &function_of<&PyGroup::quick>)
       .def_prop_ro("quick_message", &function_of<&PyGroup::quick_message>)
       .def("repeat_all_reduce", &PyGroup::repeat_all_reduce, "op"_a, "src"_a, "dst"_a, "count"_a, "dtype"_a,
