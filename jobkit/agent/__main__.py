@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jobkit.agent import wire
 from jobkit.agent.events import Done, Problem
+from jobkit.agent.ranks import jaccl_file
 from jobkit.agent.request import Request, decode
 from jobkit.agent.sentinel import guard
 from jobkit.agent.server import Ends, serve
@@ -28,6 +29,8 @@ def main() -> int:
         run_dir = _run_dir(request)
         if request.token is not None:
             write_private(str(run_dir / "token"), request.token)
+        if request.jaccl_rows is not None:
+            write_private(jaccl_file(request, run_dir), request.jaccl_rows)
     except (OSError, LaunchError) as error:
         _refuse(f"{os.uname().nodename}: no temporary folder can be made ({error})")
         return Exit.NOT_STARTED

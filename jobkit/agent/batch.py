@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import secrets
@@ -71,7 +72,10 @@ class BatchCrew(Crew):
             starters: Commands that reach all of them.
             environ: Of the starters.
         """
-        super().__init__(request, hosts)
+        ends = list(itertools.accumulate(n for _, n in hosts))
+        super().__init__(
+            request, [(name, range(end - n, end)) for (name, n), end in zip(hosts, ends, strict=True)]
+        )
         self._starters, self._environ = starters, dict(environ)
         self._callers: list[_Caller] = []
         self._secret = secrets.token_hex(32)

@@ -37,8 +37,7 @@ class Member:
 
     name: str
     node: int
-    first_rank: int
-    ranks: int
+    ranks: tuple[int, ...]
     connection: socket.socket | None = None
     decoder: wire.Decoder = field(default_factory=wire.Decoder)
     room: int = wire.STDIN_WINDOW
@@ -48,19 +47,15 @@ class Member:
 class Crew(abc.ABC):
     """The agents of a job's hosts, used as one `Agent` is: leaving the context, or dying, ends the job."""
 
-    def __init__(self, request: Request, hosts: Sequence[tuple[str, int]]) -> None:
+    def __init__(self, request: Request, hosts: Sequence[tuple[str, Sequence[int]]]) -> None:
         """Prepare for hosts; entering the context brings the agents.
 
         Args:
             request: The job's; its ranks are those of all hosts.
-            hosts: Name and number of ranks of each.
+            hosts: Name and ranks of each.
         """
         self._request = request
-        firsts = [sum(n for _, n in hosts[:i]) for i in range(len(hosts))]
-        self._members = [
-            Member(name, node, first, n)
-            for node, ((name, n), first) in enumerate(zip(hosts, firsts, strict=True))
-        ]
+        self._members = [Member(name, node, tuple(ranks)) for node, (name, ranks) in enumerate(hosts)]
         self._exits: list[RankExit] = []
         self._status: int | None = None
         self._terminated = self._ending = self._done = self._has_lost = False
@@ -170,8 +165,9 @@ class Crew(abc.ABC):
         """Ask an agent that has come; `before` is sent ahead of it."""
         member.connection = connection
         self._loop.register(connection, selectors.EVENT_READ, lambda: self._hear(member))
+        ranks = member.ranks
         asked = dataclasses.replace(
-            asked, node=member.node, first_rank=member.first_rank, local_size=member.ranks
+            asked, node=member.node, first_rank=ranks[0], local_size=len(ranks), ranks=ranks
         )
         self._send(member, before + wire.frame(wire.REQUEST, encode(asked)))
 

@@ -69,7 +69,7 @@ def rank_environ(
         run_dir: The run folder.
         agent_fd: The rank's end of its socket pair.
     """
-    local = rank - request.first_rank
+    local = request.numbers.index(rank)
     values = (rank, request.size, local, request.local_size, request.node, request.nodes)
     placed = {name: str(value) for name, value in zip(names.PLACEMENT, values, strict=True)}
     placed |= {names.JOB: request.job, names.ATTEMPT: str(request.attempt), names.RUN_DIR: str(run_dir)}
@@ -81,10 +81,16 @@ def rank_environ(
         names.GPUS_PER_RANK: str(request.gpus_per_rank),
         names.SHARE_GPUS: str(int(request.share_gpus)),
     }
-    placed[names.JACCL_HOSTFILE] = request.jaccl_hostfile or ""
+    placed[names.JACCL_HOSTFILE] = jaccl_file(request, run_dir)
+    placed[names.ADDRESSES] = ",".join(request.addresses[local]) if request.addresses else ""
     if request.token is not None:
         placed[names.SHARED_DIR] = str(run_dir)  # what is in it is the same on all hosts: the token
     return {**_talkative(request, environ), **placed}
+
+
+def jaccl_file(request: Request, run_dir: Path) -> str:
+    """Return the path of the hostfile with JACCL's matrix, "" without."""
+    return request.jaccl_hostfile or "" if request.jaccl_rows is None else str(run_dir / "jaccl.json")
 
 
 def _talkative(request: Request, environ: dict[str, str]) -> dict[str, str]:

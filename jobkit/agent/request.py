@@ -19,6 +19,7 @@ class Request:
         run_dir: Absolute folder of records; None makes a private temporary one, removed at the end.
         output: "files" writes `attempt-K/rank-R.out` and `.err`; "pipe" sends events.
         first_rank: The lowest rank on this host.
+        ranks: This host's, where they do not follow each other; () for those from `first_rank` on.
         local_size: Ranks on this host.
         size: Ranks of the job.
         node: This host among the job's.
@@ -43,6 +44,9 @@ class Request:
         share_gpus: Whether ranks may share a device.
         jaccl_hostfile: Absolute path of the hostfile with JACCL's matrix; None without.
         token: Secret in hexadecimal by which the ranks of hosts that share no folder know each other.
+        addresses: By local rank, the IPv4 addresses at which the others are to reach it; () to find them out.
+        jaccl_rows: Text of a hostfile with JACCL's matrix, for hosts that do not see `jaccl_hostfile`.
+        suspend_s: Seconds that a launcher may be stopped (^Z), with the ranks, before it counts as gone.
         silence_s: Seconds without a word after which the launcher counts as gone; None for a pipe, whose end
         tells.
     """
@@ -77,6 +81,15 @@ class Request:
     jaccl_hostfile: str | None = None
     token: str | None = field(default=None, repr=False)
     silence_s: float | None = None
+    ranks: tuple[int, ...] = ()
+    addresses: tuple[tuple[str, ...], ...] = ()
+    jaccl_rows: str | None = field(default=None, repr=False)
+    suspend_s: float = 600.0
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The ranks of this host, by local rank."""
+        return self.ranks or tuple(range(self.first_rank, self.first_rank + self.local_size))
 
 
 def encode(request: Request) -> bytes:
@@ -90,4 +103,4 @@ def decode(data: bytes) -> Request:
 
 
 def _tuples(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -33,7 +33,6 @@ from jobkit.errors import Exit
 
 _CULPRIT_S = 2.0  # how long a rank that is named as the culprit may take to fail by itself
 _GANG_TIMEOUT_S = 600.0
-_SUSPENDED_S = 600.0  # how long a launcher may be stopped (^Z) together with its ranks
 _GROUP_SIGNALS = ("INT", "TERM", "HUP", "QUIT", "TSTP", "STOP", "CONT")
 
 
@@ -208,12 +207,11 @@ class Server:
     def _start_ranks(self, environ: dict[str, str]) -> None:
         request = self.request
         environ = {**environ, **request.overlay}
-        first = request.first_rank
         if refusal := ranks.too_many(request, resource.getrlimit(resource.RLIMIT_NOFILE)[0]):
             self._fail(Problem(Exit.NOT_STARTED, f"{self.host}: {refusal}"))
             return
         try:
-            for rank in range(first, first + request.local_size):
+            for rank in request.numbers:
                 self._add(ranks.start(request, rank, environ, self.run_dir, self.folder))
         except OSError as error:
             self._fail(
@@ -297,7 +295,7 @@ class Server:
         elif kind == wire.SIGNAL:
             self._signal(payload.decode())
             if payload in (b"STOP", b"CONT") and self._silent_at is not None:
-                self._suspended_s = _SUSPENDED_S if payload == b"STOP" else 0.0
+                self._suspended_s = self.request.suspend_s if payload == b"STOP" else 0.0
                 self._silent_at = self._silence_from_now()
         elif kind == wire.TERMINATE:
             grace_s = json.loads(payload)

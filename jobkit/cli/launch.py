@@ -78,6 +78,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="interpreter that has jobkit (this one; on a host without it, python3)",
     )
+    add(
+        "--host-keys",
+        default="strict",
+        choices=("strict", "tofu", "off"),
+        metavar="K",
+        help="whose SSH host key is believed: strict (a known one's), tofu (on first use anybody's, who is "
+        "then known), off (anybody's)",
+    )
     add("--as", dest="as_", metavar="E:NxM", help="through a scheduler: not available in this version")
     add("command", nargs=argparse.REMAINDER, metavar="CMD", help="the program and its arguments")
 

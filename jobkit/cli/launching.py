@@ -8,14 +8,16 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jobkit.agent.request import Request
-from jobkit.env import names
+from jobkit.env import names, rdma
+from jobkit.env.addresses import is_global
 from jobkit.env.backends import parse
 from jobkit.env.scrub import scrub
 from jobkit.errors import LaunchError, SpecError, complaint
@@ -38,13 +40,15 @@ class Hosts:
         names: One per rank.
         backend: What the hostfile says, "" if nothing.
         envs: NAME=VALUE of the hostfile.
-        address: The first address that the hostfile gives the first of them, "" without.
+        addresses: The IPv4 addresses that the hostfile gives each, by rank; () where some have none.
+        rdma: Text of a hostfile with JACCL's matrix, "" without.
     """
 
     names: tuple[str, ...]
     backend: str = ""
     envs: tuple[str, ...] = ()
-    address: str = ""
+    addresses: tuple[tuple[str, ...], ...] = ()
+    rdma: str = ""
 
     @property
     def are_here(self) -> bool:
@@ -109,6 +113,7 @@ def request(
         subnet=None,
         terminal=_terminal() if terminal else None,
         nccl_port=args.nccl_port,
+        jaccl_rows=hosts.rdma or None,
     )
 
 
@@ -162,18 +167,51 @@ def read_hostfile(path: str) -> Hosts:
     if not isinstance(rows, list) or not rows:
         raise SpecError(complaint(path, "not a hostfile", got=rows, expected="a list of hosts"))
     names = tuple(_ssh_name(path, number, row) for number, row in enumerate(rows))
-    address = _first_address(rows[0])
+    addresses = tuple(_addresses(path, number, row) for number, row in enumerate(rows))
+    found = Hosts(names, addresses=addresses if all(addresses) else (), rdma=_rdma(path, rows))
     if not isinstance(content, dict):
-        return Hosts(names, address=address)
+        return found
     envs = content.get("envs", [])
     if not isinstance(envs, list):
         raise SpecError(complaint(f"{path}: envs", "not a list", got=envs, expected='["NAME=VALUE", …]'))
-    return Hosts(names, str(content.get("backend") or ""), tuple(map(str, envs)), address)
+    return replace(found, backend=str(content.get("backend") or ""), envs=tuple(map(str, envs)))
 
 
-def _first_address(row: Any) -> str:
-    addresses = row.get("ips")
-    return str(addresses[0]) if isinstance(addresses, list) and addresses else ""
+def _addresses(path: str, number: int, row: Any) -> tuple[str, ...]:
+    """Return the addresses of a row that mean the same host everywhere."""
+    ips = row.get("ips", [])
+    if not isinstance(ips, list) or not all(isinstance(ip, str) and is_ipv4(ip) for ip in ips):
+        where = f"{path}: host {number}: ips"
+        raise SpecError(complaint(where, "no list of IPv4 addresses", got=ips, expected='["10.0.0.1"]'))
+    return tuple(ip for ip in ips if is_global(ip))
+
+
+def is_ipv4(text: str) -> bool:
+    """Say whether a text is an IPv4 address in its usual form.
+
+    >>> [is_ipv4(text) for text in ("10.0.0.1", "10.1", "::1", "node1", "")]
+    [True, False, False, False, False]
+    """
+    try:
+        socket.inet_pton(socket.AF_INET, text)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _rdma(path: str, rows: list[Any]) -> str:
+    """Return the rows as text where they hold a matrix of devices.
+
+    Raises:
+        SpecError: It is none.
+    """
+    if not any(row.get("rdma") for row in rows):
+        return ""
+    try:
+        rdma.read(path)
+    except LaunchError as error:
+        raise SpecError(str(error)) from error
+    return json.dumps(rows)
 
 
 def _ssh_name(path: str, number: int, row: object) -> str:

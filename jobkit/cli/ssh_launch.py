@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import itertools
+import os
 from dataclasses import replace
 
 from jobkit.agent.request import Request
@@ -20,22 +20,27 @@ def launch_on(asked: Request, hosts: Hosts, args: argparse.Namespace) -> int:
         hosts: One per rank.
         args: The flags.
     """
-    there = There(words(args), pythons(args.agent_python), asked.workdir, bool(args.cwd), not args.python)
+    there = There(
+        words(args),
+        pythons(args.agent_python),
+        asked.workdir,
+        is_asked_for=bool(args.cwd),
+        finds_python=not args.python,
+        host_keys=args.host_keys,
+    )
     groups = grouped(hosts.names)
-    whole = replace(asked, local_size=groups[0].ranks, nodes=len(groups))
+    whole = replace(asked, local_size=len(groups[0].ranks), nodes=len(groups), addresses=hosts.addresses)
     foreground = Foreground(whole, label=args.label, table=args.table)
-    return foreground.run(lambda: SshCrew(whole, groups, there, hosts.address))
+    return foreground.run(lambda: SshCrew(whole, groups, there))
 
 
 def grouped(names: tuple[str, ...]) -> tuple[Host, ...]:
-    """Return the hosts with their ranks: those of one that follow each other have one agent.
+    """Return the hosts with their ranks, in the order of their first ones: each has one agent.
 
-    >>> [(host.name, host.ranks) for host in grouped(("h1", "h1", "h2"))]
-    [('h1', 2), ('h2', 1)]
+    >>> [(host.name, host.ranks) for host in grouped(("h1", "h2", "h1"))]
+    [('h1', (0, 2)), ('h2', (1,))]
     """
-    runs = itertools.groupby(names, key=lambda name: (is_here(name), not is_here(name) and name))
-    found = []
-    for (here, _), same in runs:
-        ranks = list(same)
-        found.append(Host(ranks[0], len(ranks), here))
-    return tuple(found)
+    ranks: dict[str, list[int]] = {}
+    for rank, name in enumerate(names):
+        ranks.setdefault(os.uname().nodename if is_here(name) else name, []).append(rank)
+    return tuple(Host(names[own[0]], tuple(own), is_here(names[own[0]])) for own in ranks.values())

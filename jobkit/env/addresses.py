@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import os
 import sys
 
 from jobkit.errors import LaunchError, complaint
@@ -37,6 +38,25 @@ def addresses(subnet: str, toward: str = "") -> tuple[str, ...]:
     usable = [address for name, address in mine if not name.startswith(_INNER) and is_global(address)]
     routed = _source(toward) if toward else ""
     return (routed,) if routed in usable else tuple(usable[:1])
+
+
+def own(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the addresses that a hostfile gives this host.
+
+    Raises:
+        LaunchError: It has another.
+    """
+    for address in given:
+        trial = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        try:
+            trial.bind((address, 0))
+        except OSError as error:
+            there = ", ".join(f"{address} ({name})" for name, address in interfaces()) or "none"
+            wrong = f"not an address of {os.uname().nodename}, which has {there}"
+            raise LaunchError(complaint("ips of the hostfile", wrong, got=address)) from error
+        finally:
+            trial.close()
+    return given
 
 
 def is_global(address: str) -> bool:

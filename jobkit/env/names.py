@@ -43,6 +43,7 @@ VICTIM_FILE = "JOBKIT_VICTIM_FILE"
 # From the agent to the shim; gone when the program starts.
 AGENT_FD = "JOBKIT_AGENT_FD"
 PORTS = "JOBKIT_PORTS"  # '20000-20999'
+ADDRESSES = "JOBKIT_ADDRESSES"  # of this rank, '10.0.0.1,10.0.1.1'; "" to find them out
 SUBNET = "JOBKIT_SUBNET"  # '10.0.0.0/8'
 CONNECTIONS_PER_IP = "JOBKIT_CONNECTIONS_PER_IP"
 NCCL_BOOTSTRAP_PORT = "JOBKIT_NCCL_PORT"
@@ -57,6 +58,7 @@ KEEPER = "JOBKIT_KEEPER"  # marks the process that runs a submitted job
 HANDED_DOWN = (
     AGENT_FD,
     PORTS,
+    ADDRESSES,
     SUBNET,
     CONNECTIONS_PER_IP,
     NCCL_BOOTSTRAP_PORT,

@@ -80,6 +80,7 @@ _SECTIONS: tuple[tuple[str, dict[str, str]], ...] = (
         {
             names.AGENT_FD: "Descriptor of the connection to the agent of this host.",
             names.PORTS: "`FIRST-LAST`: the ports that may be reserved.",
+            names.ADDRESSES: "The rank's addresses, by the hostfile of jobkit launch.",
             names.SUBNET: "The network whose addresses other hosts are given.",
             names.CONNECTIONS_PER_IP: "Connections of MLX's ring per address.",
             names.NCCL_BOOTSTRAP_PORT: "The port for NCCL's bootstrap.",

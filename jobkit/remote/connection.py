@@ -1,8 +1,9 @@
 """Connections to other machines: fabric, with host keys verified and errors that say what to do.
 
-Strict: a host whose key is not in the user's or the system's known_hosts, or is another one there, is
-refused. Of the user's ssh_config count Host, HostName, User, Port, IdentityFile, IdentitiesOnly, ProxyJump,
-ProxyCommand, ConnectTimeout, ForwardAgent, UserKnownHostsFile and GlobalKnownHostsFile.
+A host whose key is not in the user's or the system's known_hosts, or is another one there, is refused,
+unless something else is asked for. Of the user's ssh_config count Host, HostName, User, Port, IdentityFile,
+IdentitiesOnly, ProxyJump, ProxyCommand, ConnectTimeout, ForwardAgent, UserKnownHostsFile and
+GlobalKnownHostsFile.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-import shlex
 import socket
 import time
-from pathlib import Path
 from typing import Any
 
 from jobkit.errors import SubmitError, complaint
+from jobkit.remote import gateways, host_keys
 
 _PORT = 22
 _CONNECT_S = 20
@@ -27,27 +27,11 @@ _KEEPALIVE_S = 15
 SILENCE_S = 45.0
 # sshd drops some of many connections that come at once.
 _TRIES = 4
-_KNOWN_HOSTS = {
-    "userknownhostsfile": "~/.ssh/known_hosts ~/.ssh/known_hosts2",
-    "globalknownhostsfile": "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2",
-}
 _STDERR_BYTES = 8192
 
 
 class LostError(SubmitError):
     """The machine cannot be reached now, or the connection broke: another try may succeed."""
-
-
-class _UnknownKeyError(Exception):
-    """A host whose key nobody has vouched for."""
-
-
-class _Strict:
-    """What is done about a host that is in no known_hosts: nothing is sent to it."""
-
-    def missing_host_key(self, _client: object, hostname: str, key: Any) -> None:
-        """Refuse it."""
-        raise _UnknownKeyError(hostname, key.get_name(), key.fingerprint)
 
 
 class Channel:
@@ -155,20 +139,21 @@ class Channel:
         self._connection.close()
 
 
-def start(login: str, command: str, where: str = "slurm.login") -> Channel:
+def start(login: str, command: str, where: str = "slurm.login", keys: str = host_keys.STRICT) -> Channel:
     """Start a command on another machine.
 
     Args:
         login: [USER@]HOST[:PORT]; HOST may be a Host of the user's ssh_config.
         command: For the login shell, whichever it is.
         where: The key of a spec, or the flag, that names the machine.
+        keys: Which host keys are believed: one of `host_keys.KINDS`.
 
     Raises:
         LostError: It cannot be reached now.
         SubmitError: It is refused, or refuses us.
     """
     for attempt in range(_TRIES):
-        connection = _connection(login, where)
+        connection = _connection(login, where, keys)
         try:
             _open(connection, login, where)
         except LostError:
@@ -184,7 +169,7 @@ def start(login: str, command: str, where: str = "slurm.login") -> Channel:
     raise AssertionError("the last try returns or raises")
 
 
-def _connection(login: str, where: str) -> Any:
+def _connection(login: str, where: str, keys: str = host_keys.STRICT) -> Any:
     """Return a connection that is not open yet, with everything that the user's ssh_config says."""
     import fabric
 
@@ -197,48 +182,53 @@ def _connection(login: str, where: str) -> Any:
         if not host:
             raise ValueError("no host")
         config = fabric.Config()
-        found = config.base_ssh_config.lookup(host)
-        gateway = False if found.get("proxyjump", "").lower() == "none" else None
+        hops = config.base_ssh_config.lookup(host).get("proxyjump", "")
+        gateway = False if hops.lower() == "none" else None
+        # In this order, as ssh has it; fabric would go through the last one first.
+        for hop in hops.split(",") if "," in hops else ():
+            gateway = fabric.Connection(hop.strip(), config=config.clone(), gateway=gateway)
         connection = fabric.Connection(login, config=config, gateway=gateway)
     except Exception as error:
         # Both libraries raise what they like for what is written in a file.
         raise SubmitError(complaint(where, f"cannot be used: {_words(error)}", got=login)) from error
-    _secure(connection)
+    if isinstance(connection.gateway, fabric.Connection):
+        connection.gateway = gateways.share(connection.gateway, keys, lambda one: _secure(one, keys))
+    _secure(connection, keys)
     return connection
 
 
-def _secure(connection: Any) -> None:
-    """Let a connection, and those that it goes through, accept known keys alone."""
-    import fabric
-
+def _secure(connection: Any, keys: str) -> None:
+    """Let a connection accept those host keys alone, and wait for nothing without end."""
     found = connection.ssh_config
-    for key, default in _KNOWN_HOSTS.items():
-        for path in shlex.split(found.get(key, default)):
-            full = Path(path).expanduser()
-            if full.is_file():
-                connection.client.load_system_host_keys(str(full))
-    connection.client.set_missing_host_key_policy(_Strict())
+    host_keys.apply(connection.client, found, keys)
     connection.connect_timeout = connection.connect_timeout or _CONNECT_S
     limits = {"banner_timeout": _BANNER_S, "auth_timeout": _AUTH_S, "channel_timeout": _CONNECT_S}
     if found.get("identitiesonly", "no").lower() == "yes" and "identityfile" in found:
         limits |= {"allow_agent": False, "look_for_keys": False}
     connection.connect_kwargs = {**limits, **connection.connect_kwargs}
-    if isinstance(connection.gateway, fabric.Connection):
-        _secure(connection.gateway)
 
 
 def _open(connection: Any, login: str, where: str) -> None:
+    """Open a connection, after the gateway that it goes through."""
+    gateway = connection.gateway
+    if gateway and not isinstance(gateway, str):
+        gateways.open_(gateway, lambda one: _open_one(one, f"{login}: its gateway {one.host}", where))
+    _open_one(connection, login, where)
+
+
+def _open_one(connection: Any, login: str, where: str) -> None:
     """Open a connection, and say what is wrong where it cannot be."""
     import paramiko
 
     try:
         connection.open()
-    except _UnknownKeyError as error:
+    except host_keys.UnknownKeyError as error:
         raise _unknown(login, *error.args) from error
     except paramiko.BadHostKeyException as error:
         raise _changed(login, error, connection.port) from error
     except paramiko.AuthenticationException as error:
-        hint = f"`ssh {login} true` has to work without a question: ssh-copy-id, ssh-add"
+        name = f"{connection.user}@{connection.original_host}"
+        hint = f"`ssh {name} true` has to work without a question: ssh-copy-id, ssh-add"
         wrong = f"does not let {connection.user} in: {_words(error)}"
         raise SubmitError(complaint(login, wrong, hint=hint)) from error
     except socket.gaierror as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import secrets
@@ -20,6 +21,7 @@ from jobkit.env import names
 from jobkit.env.addresses import is_global
 from jobkit.env.scrub import scrub
 from jobkit.errors import Exit, JobkitError, LaunchError, complaint
+from jobkit.remote import host_keys
 from jobkit.remote.carrier import SILENCE_S, Carrier
 from jobkit.remote.reach import Reached, reach
 
@@ -36,12 +38,12 @@ class Host:
 
     Attributes:
         name: [USER@]HOST[:PORT], or a Host of the user's ssh_config.
-        ranks: How many.
+        ranks: Which.
         is_here: Whether it is this machine.
     """
 
     name: str
-    ranks: int
+    ranks: tuple[int, ...]
     is_here: bool
 
 
@@ -55,6 +57,7 @@ class There:
         workdir: Where the program starts.
         is_asked_for: Whether it must: otherwise a folder that is not there means the login's own.
         finds_python: Whether a Python file that cannot be run as it stands is given to the interpreter.
+        host_keys: Which host keys are believed: one of `jobkit.remote.host_keys.KINDS`.
     """
 
     words: tuple[str, ...]
@@ -62,6 +65,7 @@ class There:
     workdir: str
     is_asked_for: bool
     finds_python: bool
+    host_keys: str = host_keys.STRICT
 
 
 def pythons(named: str | None) -> tuple[str, ...]:
@@ -72,17 +76,16 @@ def pythons(named: str | None) -> tuple[str, ...]:
 class SshCrew(Crew):
     """The agents of hosts that are reached over SSH."""
 
-    def __init__(self, request: Request, hosts: Sequence[Host], there: There, address: str = "") -> None:
+    def __init__(self, request: Request, hosts: Sequence[Host], there: There) -> None:
         """Prepare for hosts; entering the context connects.
 
         Args:
-            request: The job's; its ranks are those of all hosts.
-            hosts: In the order of ranks.
+            request: The job's; its ranks, and their addresses, are those of all hosts.
+            hosts: In the order of their first ranks.
             there: What is different on other machines.
-            address: At which the others find the first host; "" to take the one by which it was reached.
         """
         super().__init__(request, [(host.name, host.ranks) for host in hosts])
-        self._hosts, self._there, self._address = tuple(hosts), there, address
+        self._hosts, self._there = tuple(hosts), there
         self._waiting = {node for node, host in enumerate(hosts) if not host.is_here}
         self._reached: dict[int, Reached] = {}
         self._errors: dict[int, str] = {}
@@ -122,6 +125,7 @@ class SshCrew(Crew):
                     there.workdir,
                     is_asked_for=there.is_asked_for,
                     words=there.words,
+                    keys=there.host_keys,
                 )
             except JobkitError as error:
                 answer = str(error)
@@ -181,17 +185,20 @@ class SshCrew(Crew):
     # --- ranks
 
     def _start_all(self) -> None:
-        meeting = {names.COORDINATOR: self._coordinator()} if len(self._members) > 1 else {}
+        meeting = {names.COORDINATOR: ",".join(self._coordinator())} if len(self._members) > 1 else {}
         asked = replace(
             self._request,
+            jaccl_rows=self._jaccl_rows(),
             overlay={**meeting, **self._request.overlay},
             token=secrets.token_hex(_TOKEN_BYTES) if meeting else None,
         )
         for member in self._members:
+            given = asked.addresses and tuple(asked.addresses[rank] for rank in member.ranks)
+            own = replace(asked, addresses=given)
             if member.node in self._reached:
-                self._start_there(member, asked, self._reached[member.node])
+                self._start_there(member, own, self._reached[member.node])
             else:
-                self._start_here(member, asked)
+                self._start_here(member, own)
 
     def _start_there(self, member: Member, asked: Request, reached: Reached) -> None:
         command = self._there.words
@@ -227,16 +234,30 @@ class SshCrew(Crew):
         self._processes.append(process)
         self._hire(member, ours, asked)
 
-    def _coordinator(self) -> str:
-        """Return where the ranks look for those of the first host."""
-        if is_address(self._address):
-            return self._address
-        others = list(self._reached.values())
+    def _coordinator(self) -> list[str]:
+        """Return where the ranks look for the first host: where SSH does, and the hostfile says.
+
+        Addresses of a ring's cables are reached by neighbours alone.
+        """
         if 0 in self._reached:
             first = self._reached[0]
-            return first.address if is_address(first.address) else first.host
-        seen = [reached.client for reached in others if is_address(reached.client)]
-        return seen[0] if seen else os.uname().nodename
+            ways = [first.address if is_address(first.address) else first.host]
+        else:
+            seen = [reached.client for reached in self._reached.values() if is_address(reached.client)]
+            ways = [seen[0] if seen else os.uname().nodename]
+        given = [address for rank in self._request.addresses[:1] for address in rank]
+        return list(dict.fromkeys([*ways, *given]))
+
+    def _jaccl_rows(self) -> str | None:
+        """Return the rows of JACCL's hostfile under the names that the hosts have for themselves."""
+        if self._request.jaccl_rows is None:
+            return None
+        rows = json.loads(self._request.jaccl_rows)
+        for member in self._members:
+            reached = self._reached.get(member.node)
+            for rank in member.ranks:
+                rows[rank]["ssh"] = os.uname().nodename if reached is None else reached.host
+        return json.dumps(rows)
 
 
 def is_address(text: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from jobkit import __version__
 from jobkit.errors import JobkitError, SubmitError, complaint
-from jobkit.remote import connection, session
+from jobkit.remote import connection, host_keys, session
 from jobkit.remote.connection import Channel, LostError
 from jobkit.remote.there import frames
 
@@ -45,7 +45,13 @@ class Reached:
 
 
 def reach(
-    login: str, pythons: Sequence[str], workdir: str, *, is_asked_for: bool, words: Sequence[str]
+    login: str,
+    pythons: Sequence[str],
+    workdir: str,
+    *,
+    is_asked_for: bool,
+    words: Sequence[str],
+    keys: str = host_keys.STRICT,
 ) -> Reached:
     """Return the connection to a host whose agent only waits for its request.
 
@@ -55,13 +61,14 @@ def reach(
         workdir: Where the program is to start.
         is_asked_for: Whether it must: otherwise a folder that is not there means the login's own.
         words: The program and its arguments.
+        keys: Which host keys are believed: one of `host_keys.KINDS`.
 
     Raises:
         SubmitError: The host cannot be used.
     """
     channel = None
     try:
-        channel = connection.start(login, session.command(pythons[0]), FLAG)
+        channel = connection.start(login, session.command(pythons[0]), FLAG, keys)
         channel, hello = _asked(channel, pythons, (workdir, is_asked_for, list(words)))
         _check(login, hello)
         return Reached(channel, **{name: hello[name] for name in Reached.__match_args__ if name in hello})

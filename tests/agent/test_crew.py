@@ -21,7 +21,7 @@ class Played(Crew):
     """A crew whose agents a test plays."""
 
     def __init__(self, request: Request) -> None:
-        super().__init__(request, (("h0", 1), ("h1", 2)))
+        super().__init__(request, (("h0", (0,)), ("h1", (1, 2))))
         self.ends: list[socket.socket] = []
 
     def _bring(self) -> None:

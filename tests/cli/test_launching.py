@@ -121,7 +121,9 @@ def test_a_mapping_brings_backend_and_variables(tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     assert read_hostfile(str(path)) == Hosts(("localhost",), "ring", ("A=1", "B=1"))
     path.write_text(json.dumps([{"ssh": "h1", "ips": ["10.0.0.1", "10.0.1.1"]}, {"ssh": "h2"}]))
-    assert read_hostfile(str(path)) == Hosts(("h1", "h2"), address="10.0.0.1")
+    assert read_hostfile(str(path)) == Hosts(("h1", "h2"))  # not all have an address
+    path.write_text(json.dumps([{"ssh": f"h{i}", "ips": ["127.0.0.1", f"10.0.0.{i}"]} for i in (1, 2)]))
+    assert read_hostfile(str(path)) == Hosts(("h1", "h2"), addresses=(("10.0.0.1",), ("10.0.0.2",)))
     path.write_text(json.dumps(content))
     found = asked("--hostfile", str(path), "--env", "B=2", "true")
     assert (found.backend, found.overlay) == (("ring",), {"A": "1", "B": "2"})

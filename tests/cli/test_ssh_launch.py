@@ -12,12 +12,12 @@ HERE = os.uname().nodename
 @pytest.mark.parametrize(
     ("names", "groups"),
     [
-        (("h1", "h1", "h2"), [("h1", 2, False), ("h2", 1, False)]),
-        (("localhost", "127.0.0.1", HERE, "h1"), [("localhost", 3, True), ("h1", 1, False)]),
-        (("h1", "127.0.0.1", "h1"), [("h1", 1, False), ("127.0.0.1", 1, True), ("h1", 1, False)]),
+        (("h1", "h1", "h2"), [("h1", (0, 1), False), ("h2", (2,), False)]),
+        (("localhost", "127.0.0.1", HERE, "h1"), [("localhost", (0, 1, 2), True), ("h1", (3,), False)]),
+        (("h1", "127.0.0.1", "h1"), [("h1", (0, 2), False), ("127.0.0.1", (1,), True)]),
     ],
 )
-def test_entries_of_one_host_that_follow_each_other_have_one_agent(
-    names: tuple[str, ...], groups: list[tuple[str, int, bool]]
+def test_all_entries_of_a_host_have_one_agent(
+    names: tuple[str, ...], groups: list[tuple[str, tuple[int, ...], bool]]
 ) -> None:
     assert [(host.name, host.ranks, host.is_here) for host in grouped(names)] == groups

@@ -85,7 +85,7 @@ class Machine:
         self.before = ""
         self.channels: list[Shell] = []
 
-    def start(self, _login: str, command: str, _where: str = "") -> Shell:
+    def start(self, _login: str, command: str, *_: str) -> Shell:
         self.channels.append(Shell(command, self.home, self.before))
         return self.channels[-1]
 

@@ -5,10 +5,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from jobkit.errors import SubmitError
-from jobkit.remote import connection
+from jobkit.remote import connection, host_keys
 from jobkit.remote.connection import LostError
 
 
@@ -70,8 +71,9 @@ def test_the_users_settings_count(settings: Path) -> None:
     found = connection._connection("near", "slurm.login")
     assert (found.host, found.user, found.port) == ("far.example", "her", 2222)
     assert (found.connect_kwargs["allow_agent"], found.connect_kwargs["key_filename"]) == (False, ["/key"])
-    assert isinstance(found.gateway.client._policy, connection._Strict)
-    assert isinstance(found.client._policy, connection._Strict)
+    for one in (found, found.gateway):
+        with pytest.raises(host_keys.UnknownKeyError):
+            one.client._policy.missing_host_key(one.client, "far", paramiko.ECDSAKey.generate())
     assert not connection._connection("direct", "slurm.login").gateway
 
 

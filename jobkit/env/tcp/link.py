@@ -6,7 +6,7 @@ import os
 import sys
 
 from jobkit.env import names
-from jobkit.env.addresses import addresses
+from jobkit.env.addresses import addresses, own
 from jobkit.env.files import write_private
 from jobkit.env.gang import Report, Table
 from jobkit.env.json_ import dumps
@@ -45,12 +45,15 @@ class TcpLink:
         self._token = token(environ, run_dir, one_host=self._where.one_host)
         self._timeout_s = _seconds(environ.get(TIMEOUT, ""))
         self._subnet = environ.get(names.SUBNET, "")
+        self._given = tuple(filter(None, environ.get(names.ADDRESSES, "").split(",")))
         self._host = os.uname().nodename
 
     def addresses(self) -> tuple[str, ...]:
         """Return this host's addresses that the others reach, as far as it can tell now."""
         if self._where.one_host:
             return ()
+        if self._given:
+            return own(self._given)
         return addresses(self._subnet, self._toward())
 
     def _toward(self) -> str:
@@ -73,7 +76,7 @@ class TcpLink:
 
         from jobkit.env.tcp.coordinator import Coordinator
 
-        coordinator = Coordinator(where, self._token, _say, learns=not self._subnet)
+        coordinator = Coordinator(where, self._token, _say, learns=not (self._subnet or self._given))
         if where.file:
             _announce(where, coordinator.port, report)
         try:

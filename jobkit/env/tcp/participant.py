@@ -31,6 +31,10 @@ class Elsewhere(Exception):
     """Who listens there is not this job's coordinator."""
 
 
+class Silent(OSError):
+    """No answer comes to the attempt to connect."""
+
+
 class OtherToken(Elsewhere):
     """It says that it is this job's coordinator, and does not know its token."""
 
@@ -85,7 +89,10 @@ class Participant:
     def _round(self, report: Report, deadline: float) -> tuple[Table | None, bool]:
         """Try every place once; also say whether a coordinator with another token was met."""
         has_other_token = False
+        silent = ""
         for place in self._places():
+            if place[0] == silent:
+                continue  # so is every other port of it
             try:
                 return self._try(place, report, deadline), False
             except OtherToken as error:
@@ -94,6 +101,7 @@ class Participant:
             except (Elsewhere, wire.Garbage) as error:
                 self._stranger(place, str(error))
             except OSError as error:
+                silent = place[0] if isinstance(error, Silent) else ""
                 self._last = f"{place[0]} port {place[1]}: {error.strerror or 'no answer'}"
         return None, has_other_token
 
@@ -107,7 +115,10 @@ class Participant:
         connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
         try:
             connection.settimeout(min(_CONNECT_S, max(0.1, deadline - time.monotonic())))
-            connection.connect(place)
+            try:
+                connection.connect(place)
+            except TimeoutError as error:
+                raise Silent(None, "no answer") from error
             if connection.getsockname() == connection.getpeername():
                 raise OSError(None, "nobody listens")  # a connection to itself, from a port of the kernel's
             connection.settimeout(_ANSWER_S)

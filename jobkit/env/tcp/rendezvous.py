@@ -58,7 +58,8 @@ def rendezvous(
     The coordinator is the process with node 0 and local rank 0, or rank 0 where nodes are not known.
 
     Args:
-        environ: May name the coordinator (JOBKIT_COORDINATOR=HOST or HOST:PORT) or torch's (MASTER_ADDR).
+        environ: May name the coordinator (JOBKIT_COORDINATOR=HOST or HOST:PORT; HOST,HOST for addresses of
+            which not every rank reaches every one) or torch's (MASTER_ADDR).
         found: What the launcher says.
         ports: First and last port that may be used; None for the usual range.
         run_dir: A folder that all ranks see, "" without.
@@ -73,7 +74,7 @@ def rendezvous(
     job = job_name(environ, found)
     host = LOOPBACK if one_host else given or found.first_host or environ.get(MASTER_ADDR, "")
     file = f"{run_dir}/coordinator-{found.attempt}.json" if run_dir and not host else ""
-    hosts = (host,) if host else () if file else _allocated(environ)
+    hosts = tuple(host.split(",")) if host else () if file else _allocated(environ)
     if not job:
         raise LaunchError(_nameless())
     if not hosts and not file:
