@@ -19,7 +19,8 @@ COLUMNS = ("JOB", "STATE", "EXIT", "TOOK", "RANKS", "CREATED", "EXECUTOR", "NAME
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `list` takes."""
-    parser.add_argument("--json", action="store_true", help="print a list of what `status --json` prints")
+    about = "print a list of what `status --json` prints, without `failure`"
+    parser.add_argument("--json", action="store_true", help=about)
 
 
 def run(args: argparse.Namespace) -> int:

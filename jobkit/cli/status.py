@@ -1,4 +1,8 @@
-"""Show a job: its state, its ranks, and how it ended."""
+"""Show a job: its state, its ranks, and how it ended.
+
+Of a job that failed: the rank that failed first, what it wrote last, what the flight recorders of its ranks
+say ("rank 3 never entered all_sum #412"), and what to try.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what is true about a job now."""
     from jobkit.cli import tables
-    from jobkit.jobs import find, record, watch
+    from jobkit.jobs import failure, find, watch
 
     found = find.one(args.job, os.environ)
     known = watch.look(found)
     if args.json:
-        tables.print_json(record.status_json(known))
+        tables.print_json(failure.status_json(found.base, known))
     else:
         _print(found, known)
     return 0
@@ -60,7 +64,7 @@ def _print(found: Found, known: Record) -> None:
         tables.print_table(_POINTS, [_point(task) for task in known.tasks])
     else:
         tables.print_table(_RANKS, [_rank(rank) for rank in known.tasks[0].ranks])
-        _print_last_words(found, known)
+    _print_failure(found, known)
 
 
 def _exit(exit_: JobExit) -> str:
@@ -68,14 +72,16 @@ def _exit(exit_: JobExit) -> str:
     return str(exit_.status) if plain else f"{exit_.status} ({exit_.kind})"
 
 
-def _print_last_words(found: Found, known: Record) -> None:
-    from jobkit.jobs.last_words import last_words
+def _print_failure(found: Found, known: Record) -> None:
+    from jobkit.jobs import exits, failure
 
-    words = last_words(found.base, known.tasks[0])
-    if words is not None:
-        print(f"\nlast lines of {words.of}:")
-        for line in words.lines:
-            print(f"  {line}")
+    first = failure.first(found.base, known)
+    if first is None:
+        return
+    point = "" if first.task.point is None else f"point {first.task.point}, "
+    print(f"\nfailed first: {point}{exits.explained(first.task)}")
+    for line in failure.lines(first):
+        print(line)
 
 
 def _point(task: TaskRecord) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 Prints the id of each job. Words after `--` are appended to the command of each spec. Without --wait or
 --follow the jobs run on by themselves; with --wait, ^C and TERM cancel them, and the exit status is that of
-the rank that failed first.
+the rank that failed first. In a step of GitHub Actions it also annotates the specs, and adds the jobs to the
+summary of the step.
 """
 
 from __future__ import annotations
@@ -64,6 +65,19 @@ def add_shared(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Submit every spec; with --wait or --follow, watch the jobs."""
+    from jobkit.errors import JobkitError
+
+    try:
+        return _run(args)
+    except JobkitError as error:
+        if args.wait:
+            from jobkit.cli import actions
+
+            actions.refused(str(error), os.environ)
+        raise
+
+
+def _run(args: argparse.Namespace) -> int:
     from jobkit.cli import folder, sending
     from jobkit.errors import SpecError
     from jobkit.spec import read_text
@@ -116,6 +130,10 @@ def _send_all(work: list[tuple[Wish, Plan]], args: argparse.Namespace, jobs: lis
             if len(work) == 1:
                 raise
             talk.error(f"{wish.source}: {error}")
+            if args.wait:
+                from jobkit.cli import actions
+
+                actions.refused(f"{wish.source}: {error}", environ)
             jobs[:] = [job for job in jobs if job.exists]
             status = status or error.exit_status
             continue

@@ -1,4 +1,7 @@
-"""Wait until a job has ended, and exit with its status. ^C stops the waiting, not the job."""
+"""Wait until a job has ended, and exit with its status. ^C stops the waiting, not the job.
+
+In a step of GitHub Actions it also annotates the specs of jobs that failed, and adds the jobs to its summary.
+"""
 
 from __future__ import annotations
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from jobkit.cli import talk
+from jobkit.cli import actions, talk
 from jobkit.cli.events import emit
 from jobkit.errors import Exit, SpecError, SubmitError, complaint
-from jobkit.jobs import cancel, exits, folder, follow, interrupts, junit, record, watch
+from jobkit.jobs import cancel, exits, failure, folder, follow, interrupts, junit, watch
 from jobkit.jobs.find import Found
-from jobkit.jobs.last_words import last_words
 from jobkit.jobs.record import ENDED, LOST, SUCCEEDED, Record, TaskRecord
 
 # Of a sweep that fails as a whole the first points tell enough.
@@ -63,11 +63,9 @@ def report_failures(found: Found, known: Record) -> None:
 def _report_failure(found: Found, known: Record, task: TaskRecord) -> None:
     point = "" if task.point is None else f"/{task.point}"
     talk.error(f"{known.id}{point} {task.state}: {exits.explained(task)}")
-    words = last_words(found.base, task)
-    if words is not None:
-        talk.say(f"last lines of {words.of}:")
-        for line in words.lines:
-            talk.say(f"  {line}")
+    why = failure.failure(found.base, known, task)
+    for line in failure.lines(why) if why else ():
+        talk.say(line)
     task_dir = folder.task_folder(found.base, task.point)
     talk.say(f"logs: {task_dir / f'attempt-{task.attempt}' if task.attempt else task_dir}")
 
@@ -111,7 +109,7 @@ def owning(jobs: list[Found], body: Callable[[], int], junit_file: str | None = 
         except KeyboardInterrupt as interrupt:
             submitted = [found for found in jobs if found.exists]
             _cancel(submitted)
-            _write_junit(junit_file, submitted, [watch.look(found) for found in submitted])
+            _report(junit_file, submitted, [watch.look(found) for found in submitted])
             is_term = isinstance(interrupt, interrupts.Terminated)
             return Exit.CANCELLED if is_term else Exit.INTERRUPTED
 
@@ -131,10 +129,10 @@ def to_the_end(
     records = watch.until_ended(jobs, on_change=tell, on_look=pump)
     for found, known in zip(jobs, records, strict=True):
         if as_json:
-            emit("ended", **record.status_json(known))
+            emit("ended", **failure.status_json(found.base, known))
         else:
             report_failures(found, known)
-    _write_junit(junit_file, jobs, records)
+    _report(junit_file, jobs, records)
     if len(jobs) > 1 and not as_json:
         _report_suite(records)
     return watch.exit_status(records)
@@ -172,10 +170,17 @@ def check_junit(path: str | None) -> None:
         raise SpecError(complaint(f"--junit {path}", "is a folder", expected="a file"))
 
 
-def _write_junit(path: str | None, jobs: list[Found], records: list[Record]) -> None:
-    if path is None or not jobs:
+def _report(junit_file: str | None, jobs: list[Found], records: list[Record]) -> None:
+    """Write what the service reads that runs this command: JUnit's report, GitHub's annotations."""
+    if not jobs:
         return
-    data = junit.report([(found.base, known) for found, known in zip(jobs, records, strict=True)])
+    ended = [(found.base, known) for found, known in zip(jobs, records, strict=True)]
+    actions.report(ended, os.environ)
+    if junit_file is not None:
+        _write(junit_file, junit.report(ended))
+
+
+def _write(path: str, data: bytes) -> None:
     try:
         Path(path).write_bytes(data)  # in place: it may be /dev/stdout
     except OSError as error:

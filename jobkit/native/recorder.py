@@ -242,13 +242,17 @@ def read(sources: Sequence[str]) -> list[Flight]:
 
 def verdict(flights: Sequence[Flight]) -> list[str]:
     """Return what follows from the recorders of the ranks of one job, a sentence each."""
+    return findings(flights) or ["no rank waits for another"]
+
+
+def findings(flights: Sequence[Flight]) -> list[str]:
+    """Return what is out of order in the recorders of the ranks of one job, a sentence each."""
     said = [f"rank {each.rank} raised: {each.failure}" for each in flights if each.failure]
     missing = sorted(set(range(max(each.size for each in flights))) - {each.rank for each in flights})
     said += [f"rank {rank} left no recording" for rank in missing]
     for context in sorted({context for each in flights for context in each.groups}):
         said += _of_group(context, [each for each in flights if context in each.groups])
-    said += _of_messages(flights)
-    return said or ["no rank waits for another"]
+    return [*said, *_of_messages(flights)]
 
 
 def _of_group(context: int, members: list[Flight]) -> Iterator[str]:

@@ -47,7 +47,9 @@ def test_jobs_are_listed_in_the_order_of_their_creation(jobkit: Jobkit, spec: Sp
     assert rows[1][5:8] == ["2", "x", "1"]
     listed = jobkit("list", "--json").json
     assert [job["state"] for job in listed] == ["succeeded", "failed"]
-    assert listed[1] == jobkit("status", "a", "--json").json
+    status = jobkit("status", "a", "--json").json
+    assert status.pop("failure")["class"] == "exit 7"
+    assert listed[1] == status
 
 
 @pytest.mark.parametrize("content", [b"{", b"", b'{"schema": 99}', b"\xff", None])

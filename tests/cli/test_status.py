@@ -16,7 +16,16 @@ def test_people_see_how_a_job_failed(jobkit: Jobkit, spec: Spec) -> None:
     assert lines[0] == "job a"
     assert any(line.startswith("state failed (rank 0 on ") for line in lines)
     assert "exit 7" in lines
+    assert lines[-3].startswith("failed first: rank 0 on ")
     assert lines[-2:] == ["last lines of standard error of rank 0:", "why"]
+
+
+def test_what_to_try_is_told_to_people_and_programs(jobkit: Jobkit, spec: Spec) -> None:
+    jobkit("submit", spec("run: python nowhere.py\nbackend: none\n"), "--wait", "--id", "a")
+    last = jobkit("status", "a").out.splitlines()[-1]
+    assert "nowhere.py is not there" in last
+    assert last.startswith("hint: ")
+    assert jobkit("status", "a", "--json").json["failure"]["hints"] == [last.removeprefix("hint: ")]
 
 
 def test_programs_see_the_shape_of_the_contract(jobkit: Jobkit, spec: Spec) -> None:
@@ -24,7 +33,7 @@ def test_programs_see_the_shape_of_the_contract(jobkit: Jobkit, spec: Spec) -> N
     known = jobkit("status", "a", "--json").json
     assert list(known) == [
         "id", "name", "executor", "scheduler_id", "state", "reason", "attempt", "exit", "ranks", "tasks",
-        "created", "started", "ended",
+        "created", "started", "ended", "failure",
     ]  # fmt: skip
     assert known["exit"] == {"status": 0, "rank": None, "host": None, "signal": None, "class": "exit 0"}
     assert [rank["rank"] for rank in known["ranks"]] == [0, 1]
@@ -49,7 +58,9 @@ def test_a_sweep_shows_its_points_and_a_point_its_ranks(jobkit: Jobkit, spec: Sp
     )
     point = jobkit("status", "a/1", "--json").json
     assert (point["id"], point["state"], len(point["ranks"]), point["tasks"]) == ("a/1", "failed", 1, [])
-    assert "code=7" in jobkit("status", "a").out
+    shown = jobkit("status", "a").out
+    assert "code=7" in shown
+    assert "failed first: point 1, rank 0 on " in shown
 
 
 def test_an_unknown_job_is_a_mistake(jobkit: Jobkit) -> None:

@@ -111,7 +111,7 @@ def test_a_report_is_written_for_the_machines_that_read_junit(jobkit: Jobkit, sp
     assert (suites.get("tests"), suites.get("failures")) == ("2", "1")
     failure = suites.find("testsuite/testcase/failure")
     assert failure is not None
-    assert failure.text == "why"
+    assert failure.text == "last lines of standard error of rank 0:\n  why"
 
 
 def test_a_report_can_go_to_a_pipe(started: Started, spec: Spec) -> None:

@@ -32,7 +32,10 @@ def test_a_failure_is_told_with_its_reason_and_where_the_logs_are(
     watching.report_failures(Found("a", tmp_path), known)
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == (f"jobkit: error: a failed: rank 0: /nowhere: not found\nlogs: {tmp_path}/attempt-1\n")
+    first, hint, last = err.splitlines()
+    assert first == "jobkit: error: a failed: rank 0: /nowhere: not found"
+    assert hint.startswith("hint: a name is looked for on PATH")
+    assert last == f"logs: {tmp_path}/attempt-1"
 
 
 def test_of_many_points_that_failed_the_first_are_told(
