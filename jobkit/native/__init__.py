@@ -86,7 +86,7 @@ def init(strict: bool = False, backend: str = "any") -> Group:
 
 def is_available(backend: str = "any") -> bool:
     """Return whether groups of this backend can be formed here; "any": of at least one. Forms none."""
-    return backends.is_available(backend)
+    return backends.is_available(os.environ, backend)
 
 
 def shutdown() -> None:

@@ -28,11 +28,11 @@ _alone = Group(None)
 _lock = threading.RLock()
 
 
-def is_available(backend: str) -> bool:
+def is_available(environ: Mapping[str, str], backend: str) -> bool:
     """Return whether this version can form a group with `backend`; an unknown one is not available."""
     if backend == ANY:
-        return any(module.is_available() for module in BACKENDS.values())
-    return backend in NAMES and bool(BACKENDS[backend].is_available())
+        return any(module.is_available(environ) for module in BACKENDS.values())
+    return backend in NAMES and bool(BACKENDS[backend].is_available(environ))
 
 
 def init(environ: Mapping[str, str], *, strict: bool, backend: str) -> Group:

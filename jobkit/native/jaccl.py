@@ -10,7 +10,7 @@ from jobkit.native.group import Group
 VARIABLES = ("MLX_RANK", "MLX_JACCL_COORDINATOR", "MLX_IBV_DEVICES")
 
 
-def is_available() -> bool:
+def is_available(_: Mapping[str, str]) -> bool:
     """Return False: this version bundles ring only."""
     return False
 

@@ -11,7 +11,7 @@ from jobkit.native.settings import integer
 VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 
 
-def is_available() -> bool:
+def is_available(_: Mapping[str, str]) -> bool:
     """Return False: this version bundles ring only."""
     return False
 

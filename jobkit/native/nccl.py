@@ -10,7 +10,7 @@ from jobkit.native.group import Group
 VARIABLES = ("MLX_RANK", "MLX_WORLD_SIZE", "NCCL_HOST_IP", "NCCL_PORT")
 
 
-def is_available() -> bool:
+def is_available(_: Mapping[str, str]) -> bool:
     """Return False: this version bundles ring only."""
     return False
 

@@ -48,7 +48,7 @@ class Meeting:
     token: bytes = b""
 
 
-def is_available() -> bool:
+def is_available(_: Mapping[str, str]) -> bool:
     """Return whether the engine was built for this Python."""
     try:
         importlib.import_module("jobkit.native._core")

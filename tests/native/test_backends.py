@@ -20,7 +20,7 @@ class Stand(ModuleType):
         self.formed = 0
         self.closed = 0
 
-    def is_available(self) -> bool:
+    def is_available(self, _: Mapping[str, str]) -> bool:
         return True
 
     def is_configured(self, environ: Mapping[str, str]) -> bool:
@@ -194,15 +194,15 @@ def test_shutdown_closes_every_group_once_and_forgets_it(stands: dict[str, Stand
 
 
 def test_availability_needs_no_group_and_knows_no_unknown_backend(stands: dict[str, Stand]) -> None:
-    assert backends.is_available("any")
-    assert backends.is_available("ring")
-    assert not backends.is_available("gloo")
+    assert backends.is_available({}, "any")
+    assert backends.is_available({}, "ring")
+    assert not backends.is_available({}, "gloo")
     assert sum(stand.formed for stand in stands.values()) == 0
 
 
 def test_the_backends_that_are_bundled_keep_the_protocol() -> None:
     for name, module in backends.BACKENDS.items():
-        assert isinstance(module.is_available(), bool)
+        assert isinstance(module.is_available({}), bool)
         assert module.init({}, False) is None
         with pytest.raises(BackendError, match=f"^backend {name}: "):
             module.init({}, True)

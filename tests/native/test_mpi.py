@@ -23,4 +23,4 @@ def test_where_it_is_wanted_it_says_that_only_ring_is_bundled(environ: dict[str,
 
 def test_elsewhere_it_is_silent() -> None:
     assert mpi.init({}, False) is None
-    assert not mpi.is_available()
+    assert not mpi.is_available({})

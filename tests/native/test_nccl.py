@@ -24,4 +24,4 @@ def test_where_it_is_wanted_it_says_that_only_ring_is_bundled(strict: bool) -> N
 
 def test_elsewhere_it_is_silent() -> None:
     assert nccl.init({}, False) is None
-    assert not nccl.is_available()
+    assert not nccl.is_available({})
