@@ -86,7 +86,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whose SSH host key is believed: strict (a known one's), tofu (on first use anybody's, who is "
         "then known), off (anybody's)",
     )
-    add("--as", dest="as_", metavar="E:NxM", help="through a scheduler: not available in this version")
+    add(
+        "--as",
+        dest="as_",
+        metavar="E:NxM",
+        help="start CMD here as it would be started under E on N nodes with M ranks each, with the variables "
+        "of E alone: slurm, openmpi, mpich, mvapich2, flux, lsf, torchrun, pbs or sge",
+    )
     add("command", nargs=argparse.REMAINDER, metavar="CMD", help="the program and its arguments")
 
 
@@ -107,6 +113,10 @@ def run(args: argparse.Namespace) -> int:
         print(args.python or sys.executable)
         return 0
     environ = dict(os.environ)
+    if args.as_ is not None:
+        from jobkit.cli.launch_as import launch_as
+
+        return launch_as(args, environ, folder.current())
     job = None
     if args.hosts is None and args.hostfile is None:
         job = allocation(environ, detect(environ, facts(environ)))

@@ -81,11 +81,7 @@ def request(
 
     Raises:
         SpecError: A flag, or the hostfile, cannot be used.
-        LaunchError: A flag is not available.
     """
-    if args.as_:
-        hint = "jobkit submit SPEC --executor slurm --dry-run shows what a scheduler would be sent"
-        raise LaunchError(complaint("--as", "not available in this version", got=args.as_, hint=hint))
     size = len(hosts.names)
     workdir = Path(cwd, args.cwd or "")
     given = variables(hosts.envs, f"{args.hostfile}: envs") | variables(args.env, "--env")

@@ -12,7 +12,7 @@ import pytest
 from jobkit.agent.request import Request
 from jobkit.cli import launch
 from jobkit.cli.launching import Hosts, hosts, read_hostfile, request, variables
-from jobkit.errors import JobkitError, LaunchError, SpecError
+from jobkit.errors import JobkitError, SpecError
 
 
 def asked(*words: str, environ: dict[str, str] | None = None) -> Request:
@@ -92,7 +92,6 @@ def test_ranks_start_from_a_scrubbed_environment() -> None:
         (["--hosts", "a", "--hostfile", "f", "true"], SpecError, "cannot be given together"),
         (["--hosts=-oProxyCommand=id", "true"], SpecError, "--hosts: not a host's name"),
         (["--hosts", "a;id", "true"], SpecError, "--hosts: not a host's name"),
-        (["--as", "slurm:2x4", "true"], LaunchError, "--as: not available in this version"),
         (["--backend", "tcp", "true"], SpecError, "--backend: unknown name, got 'tcp'"),
         (["--env", "A-B=1", "true"], SpecError, "--env: not a variable's name"),
         (["--env", "=1", "true"], SpecError, "--env: not a variable's name"),
