@@ -17,7 +17,7 @@ PYTEST_FLAGS ?=
 CPP := $(wildcard $(foreach folder,jobkit/native/src tests/native/src/programs,$(folder)/*.cc $(folder)/*.h))
 SHELL_SCRIPTS := $(wildcard .ci/run slurm/*.sbatch tests/*.sh tests/clusters/*.sh)
 
-.PHONY: demo slurm test check measure-slurm lint format system system-tests clean
+.PHONY: demo slurm test check measure-slurm site lint format system system-tests clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)/.installed
@@ -39,6 +39,10 @@ check: lint
 measure-slurm: $(TEST)/.installed
 	PYTHONPATH=tests $(TEST)/bin/python -m clusters.measure
 
+# The pages of docs/ as a site, in build/site.
+site: $(TEST)/.installed
+	NO_MKDOCS_2_WARNING=1 $(TEST)/bin/mkdocs build --strict
+
 lint: $(TEST)/.installed
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/ruff format --check .
@@ -56,7 +60,7 @@ $(DEMO)/.installed: $(COMPILED) | system
 	$(call environment,$(DEMO),mlx,docs)
 
 $(TEST)/.installed: $(COMPILED) | system-tests
-	$(call environment,$(TEST),mlx,docs,test,lint)
+	$(call environment,$(TEST),mlx,docs,site,test,lint)
 
 $(MPI:%=build/%/.installed): build/%/.installed: | system
 	test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)
