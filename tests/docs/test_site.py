@@ -1,9 +1,9 @@
 """The site builds without a warning, and what its pages show is what happens.
 
 Blocks of `console` are run, in the order of the page and in one folder, and must print the lines that are
-shown after a command; `...` stands for any. A comment `<!-- needs SOMETHING -->` before a block says why it is
-not run: its commands are only read by the parser. A block of YAML or Python whose first line is `# NAME` is a
-file of that folder.
+shown after a command; `...` stands for any. A comment `<!-- needs SOMETHING -->` before a block says why it
+is not run: its commands are only read by the parser. A block of YAML or Python whose first line is `# NAME`
+is a file of that folder.
 """
 
 from __future__ import annotations
