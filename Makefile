@@ -88,7 +88,7 @@ system:
 LAUNCHERS := slurmctld:slurm-wlm munged:munge /usr/lib/*/pmix2/lib/libpmix.so:libpmix-dev \
   slurmdbd:slurmdbd mariadbd:mariadb-server-core mariadb:mariadb-client-core \
   mpirun.openmpi:openmpi-bin mpiexec.hydra:mpich \
-  sshd:openssh-server tcsh:tcsh fish:fish \
+  sshd:openssh-server tcsh:tcsh fish:fish dot:graphviz \
   sendmail:msmtp-mta sge_qmaster:gridengine-master sge_execd:gridengine-exec qsub:gridengine-client
 system-tests:
 	@bash tests/system.sh "$(PYTHON)" ip:iproute2 $(LAUNCHERS)

@@ -8,11 +8,15 @@ from functools import cache
 from itertools import combinations
 
 from jobkit.hosts import rings
-from jobkit.hosts.model import Topology
+from jobkit.hosts.model import LINUX, Host, Topology
 
 RING, JACCL, JACCL_RING = "ring", "jaccl", "jaccl-ring"
 BACKENDS = (RING, JACCL, JACCL_RING)
+FASTEST_FIRST = (JACCL, JACCL_RING, RING)
+WITH_RDMA = (JACCL, JACCL_RING)
+_WITH_RDMA_GBPS = 80  # of Thunderbolt 5
 _HINT_STEPS = 2000  # of a search for what would help, which must not take the time of one for a ring
+_GAPS = {LINUX: "no network of active RDMA devices"}
 _SHOWN = 8  # pairs, or hosts, that a message names
 
 
@@ -40,20 +44,23 @@ class Choice:
     problems: tuple[str, ...] = ()
 
 
-def choose(topology: Topology, wanted: str, may_go_on: Callable[[], bool]) -> Choice:
-    """Return the backend wanted, or the first of jaccl, jaccl-ring and ring that is possible.
+def choose(
+    topology: Topology, wanted: str, may_go_on: Callable[[], bool], among: tuple[str, ...] = FASTEST_FIRST
+) -> Choice:
+    """Return the backend wanted, or the first that is possible.
 
     Args:
         topology: Hosts and cables.
         wanted: A backend; "" for any.
         may_go_on: What bounds the search for rings.
+        among: The backends to try where none is wanted.
     """
     if len(topology.hosts) < 2:
         return Choice("", topology, problems=("one host alone has no cables to others",))
     # Where every cable has RDMA two backends ask for the same ring.
     search = cache(lambda usable: rings.find(usable, may_go_on))
     problems: tuple[str, ...] = ()
-    for backend in (wanted,) if wanted else (JACCL, JACCL_RING, RING):
+    for backend in (wanted,) if wanted else among:
         found = _try(topology, backend, search)
         if not found.problems:
             return replace(found, problems=problems)
@@ -66,7 +73,9 @@ def _try(topology: Topology, backend: str, search: Search) -> Choice:
     missing = () if backend == RING else tuple(_without_rdma(topology))
     if missing:
         return Choice(backend, usable, problems=missing)
-    gap = "no cable" if usable.cables == topology.cables else "no cable with RDMA at both ends"
+    gap = _GAPS.get(topology.hosts[0].system, "no cable")
+    if usable.cables != topology.cables:
+        gap = "no cable with RDMA at both ends"
     found = _mesh(usable, gap) if backend == JACCL else _ring(usable, backend, gap, search)
     if not found.problems and backend != RING and not topology.hosts[found.order[0]].addresses:
         name = topology.hosts[found.order[0]].name
@@ -80,20 +89,32 @@ def with_rdma(topology: Topology) -> Topology:
     usable = tuple(
         cable
         for cable in topology.cables
-        if all(device(end.interface) in topology.hosts[end.host].rdma for end in cable.ends)
+        if all(topology.hosts[end.host].device(end.interface) for end in cable.ends)
     )
     return replace(topology, cables=usable)
 
 
-def device(interface: str) -> str:
-    """Return what macOS calls the RDMA device of an interface."""
-    return f"rdma_{interface}"
-
-
 def _without_rdma(topology: Topology) -> Iterator[str]:
-    names = [host.name for host in topology.hosts if not host.rdma]
-    if names:
-        yield f"no RDMA device on {shortened(names)}: run `rdma_ctl enable` in macOS Recovery (Thunderbolt 5)"
+    hosts = [host for host in topology.hosts if not host.rdma]
+    for remedy in dict.fromkeys(map(_remedy, hosts)):
+        names = [host.name for host in hosts if _remedy(host) == remedy]
+        yield f"no RDMA device on {shortened(names)}: {remedy}"
+
+
+def _remedy(host: Host) -> str:
+    if host.system == LINUX:
+        return "load the adapter's driver, or make one: sudo rdma link add rxe0 type rxe netdev eth0"
+    if not host.ports:
+        return "there is no Thunderbolt port"
+    if _fastest(host) in range(1, _WITH_RDMA_GBPS):
+        return f"its ports run at {_fastest(host)} Gb/s, and RDMA needs Thunderbolt 5"
+    return "run `rdma_ctl enable` in macOS Recovery (Thunderbolt 5)"
+
+
+def _fastest(host: Host) -> int:
+    """Return the speed of a Mac's fastest port in Gb/s; 0 where none is known."""
+    words = [port.speed.split()[0] for port in host.ports if port.speed]
+    return max((int(word) for word in words if word.isdecimal()), default=0)
 
 
 def _mesh(topology: Topology, gap: str) -> Choice:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from jobkit.hosts import ethernet
 from jobkit.hosts.addresses import Pair
-from jobkit.hosts.choice import JACCL, RING, Choice, device
-from jobkit.hosts.model import Host
+from jobkit.hosts.choice import JACCL, RING, Choice
+from jobkit.hosts.model import Cable, Host
 
-Device = str | tuple[str, ...] | None
+Devices = str | tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
@@ -24,31 +26,32 @@ class Row:
 
     ssh: str
     ips: tuple[str, ...]
-    rdma: tuple[Device, ...] = ()
+    rdma: tuple[Devices, ...] = ()
 
 
-def rows(choice: Choice, addresses: tuple[Pair, ...]) -> tuple[Row, ...]:
+def rows(choice: Choice, addresses: Mapping[Cable, Pair]) -> tuple[Row, ...]:
     """Return the rows of a hostfile, in rank order.
 
     Args:
         choice: What to run with.
-        addresses: Of each cable of its topology.
+        addresses: Of each cable, for a ring.
     """
     if choice.backend == RING:
         return _ring(choice, addresses)
+    reached = ethernet.choose(choice.topology.hosts).addresses
     return tuple(
         Row(
             choice.topology.hosts[host].name,
-            choice.topology.hosts[host].addresses,
-            tuple(_device(choice, rank, other) for other in range(len(choice.order))),
+            reached[host],
+            tuple(_devices(choice, rank, other) for other in range(len(choice.order))),
         )
         for rank, host in enumerate(choice.order)
     )
 
 
-def ethernet_rows(hosts: tuple[Host, ...]) -> tuple[Row, ...]:
+def ethernet_rows(hosts: tuple[Host, ...], addresses: tuple[tuple[str, ...], ...]) -> tuple[Row, ...]:
     """Return rows that lead over Ethernet or Wi-Fi, in the order of the hosts."""
-    return tuple(Row(host.name, host.addresses) for host in hosts)
+    return tuple(Row(host.name, own) for host, own in zip(hosts, addresses, strict=True))
 
 
 def to_json(rows: tuple[Row, ...], backend: str, envs: tuple[str, ...] = ()) -> str:
@@ -57,23 +60,22 @@ def to_json(rows: tuple[Row, ...], backend: str, envs: tuple[str, ...] = ()) -> 
     return json.dumps(content, indent=4) + "\n"
 
 
-def _ring(choice: Choice, addresses: tuple[Pair, ...]) -> tuple[Row, ...]:
+def _ring(choice: Choice, addresses: Mapping[Cable, Pair]) -> tuple[Row, ...]:
     """Return rows whose addresses are those that the host before connects to."""
-    of_cable = dict(zip(choice.topology.cables, addresses, strict=True))
     found = []
     for rank, host in enumerate(choice.order):
         cables = choice.topology.between(host, choice.order[rank - 1])[: choice.width]
-        ips = tuple(of_cable[cable][cable.ends.index(cable.end(host))] for cable in cables)
+        ips = tuple(addresses[cable][cable.ends.index(cable.end(host))] for cable in cables)
         found.append(Row(choice.topology.hosts[host].name, ips))
     return tuple(found)
 
 
-def _device(choice: Choice, rank: int, other: int) -> Device:
+def _devices(choice: Choice, rank: int, other: int) -> Devices:
     """Return what leads from a rank to another: parallel cables are in the same order at both."""
     apart = (other - rank) % len(choice.order)
     if apart == 0 or (choice.backend != JACCL and apart not in (1, len(choice.order) - 1)):
         return None
     near, far = choice.order[rank], choice.order[other]
     cables = choice.topology.between(near, far)[: choice.width]
-    devices = tuple(device(cable.end(near).interface) for cable in cables)
+    devices = tuple(choice.topology.hosts[near].device(cable.end(near).interface) for cable in cables)
     return devices[0] if len(devices) == 1 else devices

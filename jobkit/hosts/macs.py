@@ -8,12 +8,12 @@ import re
 from typing import Any
 
 from jobkit.errors import SpecError, complaint
-from jobkit.hosts.model import Port
+from jobkit.hosts.model import Device, Port
 
 _BUSES = "SPThunderboltDataType"
 _RECEPTACLE = re.compile(r"receptacle_\d+_tag")
-_SPEED = re.compile(r"\d+ ?Gb/s")  # 'Up to 80 Gb/s', in the language of the machine
-_DEVICE = re.compile(r"\s*(rdma_\w+)\s+[0-9a-fA-F:]+\s*")
+_SPEED = re.compile(r"\d+\s?Gb/s")  # 'Up to 80 Gb/s', in the language of the machine
+_DEVICE = re.compile(r"\s*(rdma_(\w+))\s+[0-9a-fA-F:]+\s*")
 
 
 def ports(profile: str, hardware: dict[str, str], where: str) -> tuple[Port, ...]:
@@ -76,6 +76,7 @@ def _port(bus: dict[str, Any], hardware: dict[str, str], where: str) -> Port | N
         peer=_text(peer, "domain_uuid_key").upper(),
         peer_name=_text(peer, "device_name_key") or _text(peer, "_name"),
         speed=speed.group() if speed and peer else "",
+        name=name,
     )
 
 
@@ -104,15 +105,15 @@ def interfaces(text: str, where: str) -> dict[str, str]:
 
 
 def bridge(hardware: dict[str, str]) -> str:
-    """Return the interface that bridges the Thunderbolt ports, in whatever language its port is named."""
-    bridges = [device for name, device in hardware.items() if "Thunderbolt" in name and "bridge" in device]
+    """Return the name, in whatever language, of what bridges the Thunderbolt ports; "" without."""
+    bridges = [name for name, device in hardware.items() if "Thunderbolt" in name and "bridge" in device]
     return bridges[0] if bridges else ""
 
 
-def rdma_devices(text: str) -> tuple[str, ...]:
-    """Return the devices that `ibv_devices` lists; none where RDMA is off."""
+def rdma_devices(text: str) -> tuple[Device, ...]:
+    """Return the devices that `ibv_devices` lists, each named after its interface; none where RDMA is off."""
     rows = map(_DEVICE.fullmatch, text.splitlines())
-    return tuple(row.group(1) for row in rows if row)
+    return tuple(Device(row.group(1), row.group(2)) for row in rows if row)
 
 
 def address(text: str, where: str) -> tuple[str, ...]:

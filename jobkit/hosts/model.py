@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+
+DARWIN, LINUX = "Darwin", "Linux"
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,7 @@ class Port:
         peer: What the other end's `uuid` is; "" where no computer is at the other end.
         peer_name: What the other computer calls itself; "" where none is there.
         speed: As the machine says it ('80 Gb/s'); "" if it does not.
+        name: As macOS calls it ('Thunderbolt 1').
     """
 
     interface: str
@@ -22,6 +26,7 @@ class Port:
     peer: str = ""
     peer_name: str = ""
     speed: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,24 +43,70 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Gid:
+    """An address of an RDMA port.
+
+    Attributes:
+        index: Its place in the port's table.
+        gid: 'fe80:0000:0000:0000:…'.
+        kind: 'RoCE v2', 'IB/RoCE v1'; "" where that is not known.
+    """
+
+    index: int
+    gid: str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Device:
+    """An RDMA device: one of its ports.
+
+    Attributes:
+        name: 'rdma_en5', 'mlx5_0'.
+        interface: The network interface that it belongs to; without one its own name.
+        port: Its number.
+        state: 'ACTIVE', 'DOWN'; "" where that is not known.
+        speed: '100 Gb/sec (4X EDR)'; "" where that is not known.
+        layer: 'Ethernet', 'InfiniBand'; "" where that is not known.
+        gids: Its addresses.
+    """
+
+    name: str
+    interface: str
+    port: int = 1
+    state: str = ""
+    speed: str = ""
+    layer: str = ""
+    gids: tuple[Gid, ...] = ()
+
+
+@dataclass(frozen=True)
 class Host:
     """A computer.
 
     Attributes:
         name: As ssh knows it.
         ports: In the order of their interfaces.
-        addresses: Of its Ethernet or Wi-Fi, those that others reach it by.
-        rdma: Names of its RDMA devices.
+        addresses: Of its Ethernet or Wi-Fi, those that others reach it by, the likeliest first.
+        rdma: Its RDMA devices.
         bridge: The interface that bridges its Thunderbolt ports; "" without.
+        bridge_name: What macOS calls it.
         networks: That it reaches now; None where that is not known.
+        system: As `uname -s` says.
     """
 
     name: str
     ports: tuple[Port, ...] = ()
     addresses: tuple[str, ...] = ()
-    rdma: tuple[str, ...] = ()
+    rdma: tuple[Device, ...] = ()
     bridge: str = ""
+    bridge_name: str = ""
     networks: tuple[Network, ...] | None = None
+    system: str = DARWIN
+
+    def device(self, interface: str) -> str:
+        """Return the RDMA device of an interface; "" without."""
+        return next((device.name for device in self.rdma if device.interface == interface), "")
 
 
 @dataclass(frozen=True)
@@ -108,4 +159,12 @@ class Topology:
 
     def between(self, one: int, other: int) -> tuple[Cable, ...]:
         """Return the cables of a pair."""
-        return tuple(cable for cable in self.cables if {end.host for end in cable.ends} == {one, other})
+        return self._of_pair.get(frozenset((one, other)), ())
+
+    @cached_property
+    def _of_pair(self) -> dict[frozenset[int], tuple[Cable, ...]]:
+        found: dict[frozenset[int], tuple[Cable, ...]] = {}
+        for cable in self.cables:
+            pair = frozenset(end.host for end in cable.ends)
+            found[pair] = (*found.get(pair, ()), cable)
+        return found

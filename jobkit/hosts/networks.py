@@ -1,4 +1,4 @@
-"""Read from `ifconfig` and `netstat -rn` of macOS the networks that a host reaches."""
+"""The networks that a host reaches; read from `ifconfig` and `netstat -rn` of macOS."""
 
 from __future__ import annotations
 
@@ -54,3 +54,39 @@ def _network(address: str, bits: int, interface: str) -> list[Network]:
     except ValueError:
         return []
     return [] if network.is_loopback or not bits else [Network(str(network), interface)]
+
+
+def around(known: tuple[Network, ...], address: str, interface: str = "") -> Network | None:
+    """Return the smallest network that an address is in with others.
+
+    Args:
+        known: Networks.
+        address: IPv4.
+        interface: Through which; "" for any.
+    """
+    found = [
+        network
+        for network in known
+        if interface in ("", network.interface) and _length(network) < 32 and _has(network, address)
+    ]
+    return max(found, key=_length, default=None)
+
+
+def _length(network: Network) -> int:
+    return int(network.cidr.partition("/")[2])
+
+
+def _has(network: Network, address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(network.cidr)
+    except ValueError:
+        return False
+
+
+def is_usable(address: str) -> bool:
+    """Say whether a text is an IPv4 address that other hosts can reach this one by."""
+    try:
+        found = ipaddress.IPv4Address(address)
+    except ValueError:
+        return False
+    return not (found.is_loopback or found.is_link_local or found.is_unspecified or found.is_multicast)

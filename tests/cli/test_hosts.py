@@ -31,12 +31,9 @@ def test_an_action_that_is_none_is_bad_usage(
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-@pytest.mark.parametrize("words", [(), ("--hosts", "a,b")])
-def test_discovery_over_ssh_is_refused_with_a_way_out(
-    jobkit: Callable[..., Any], action: str, words: tuple[str, ...]
-) -> None:
-    done = jobkit("hosts", action, *words)
+def test_a_host_that_cannot_be_asked_is_told_with_status_1(jobkit: Callable[..., Any], action: str) -> None:
+    done = jobkit("hosts", action, "--hosts", "no.such.host.invalid")
 
-    assert (done.status, done.out) == (2, "")
-    assert "discovery over SSH is not available in this version" in done.err
-    assert "hint: " in done.err and "--from DIR" in done.err
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("jobkit: error: no.such.host.invalid: no such host: ")
+    assert "hint: --hosts takes user@host" in done.err

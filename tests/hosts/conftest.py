@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobkit.hosts import cables, recording
-from jobkit.hosts.model import Cable, End, Host, Topology
+from jobkit.hosts.model import Cable, Device, End, Host, Topology
 
 MACS = Path(__file__).resolve().parent.parent / "data" / "macs"
 
@@ -30,10 +30,8 @@ def wired() -> Callable[..., Topology]:
             found.append(Cable((End(one, f"en{used[one] + 2}"), End(other, f"en{used[other] + 2}"))))
             used[one] += 1
             used[other] += 1
-        hosts = tuple(
-            Host(f"h{i}", addresses=(f"10.0.0.{i + 1}",), rdma=tuple(f"rdma_en{n + 2}" for n in range(size)))
-            for i in range(size)
-        )
+        devices = tuple(Device(f"rdma_en{n + 2}", f"en{n + 2}") for n in range(size))
+        hosts = tuple(Host(f"h{i}", addresses=(f"10.0.0.{i + 1}",), rdma=devices) for i in range(size))
         return Topology(hosts, tuple(found))
 
     return make

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from jobkit.hosts import choice
-from jobkit.hosts.model import Topology
+from jobkit.hosts.model import Device, Topology
 
 
 def go_on() -> bool:
@@ -66,7 +66,7 @@ def test_every_backend_that_is_not_possible_says_why(layout: Callable[..., Topol
 
 def test_a_cable_without_rdma_is_none_for_jaccl_and_said_to_be_there(wired: Callable[..., Topology]) -> None:
     topology = wired(3, [(0, 1), (1, 2), (0, 2)])
-    hosts = (*topology.hosts[:2], replace(topology.hosts[2], rdma=("rdma_en2",)))
+    hosts = (*topology.hosts[:2], replace(topology.hosts[2], rdma=(Device("rdma_en2", "en2"),)))
 
     found = choice.choose(replace(topology, hosts=hosts), "jaccl", go_on)
 

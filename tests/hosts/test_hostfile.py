@@ -33,7 +33,8 @@ SSH = '#!/bin/bash\nexec /bin/bash -c "${!#}"\n'
 def text(topology: Topology, backend: str) -> str:
     chosen = choice.choose(topology, backend, lambda: True)
     assert chosen.backend == backend, chosen.problems
-    rows = hostfile.rows(chosen, addresses.plan(chosen.topology))
+    cables = chosen.topology.cables
+    rows = hostfile.rows(chosen, dict(zip(cables, addresses.plan(chosen.topology), strict=True)))
     return hostfile.to_json(rows, backend, ("A=1",))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from jobkit.errors import SpecError
 from jobkit.hosts import macs
-from jobkit.hosts.model import Port
+from jobkit.hosts.model import Device, Port
 
 HARDWARE = {
     "Ethernet": "en0",
@@ -35,8 +35,8 @@ def test_a_port_knows_its_interface_its_peer_and_the_speed_in_any_language() -> 
     found = macs.ports(profile(bus(2), bus(1, _items=[peer])), HARDWARE, "a")
 
     assert found == (
-        Port("en2", "OWN-1", "THERE", "b?[2J", "80 Gb/s"),
-        Port("en10", "OWN-2"),
+        Port("en2", "OWN-1", "THERE", "b?[2J", "80 Gb/s", "Thunderbolt 1"),
+        Port("en10", "OWN-2", name="Thunderbolt 2"),
     )
 
 
@@ -58,7 +58,9 @@ def test_docks_and_displays_are_no_computers(repository: Path) -> None:
     "odd", [{}, {"domain_uuid_key": "a"}, {"domain_uuid_key": "a", "receptacle_1_tag": 1}]
 )
 def test_a_bus_without_a_port_is_left_out(odd: dict[str, Any]) -> None:
-    assert macs.ports(profile(odd, bus(1, _items="none")), HARDWARE, "a") == (Port("en2", "OWN-1"),)
+    assert macs.ports(profile(odd, bus(1, _items="none")), HARDWARE, "a") == (
+        Port("en2", "OWN-1", name="Thunderbolt 1"),
+    )
 
 
 def test_a_mac_without_thunderbolt_has_no_ports() -> None:
@@ -85,7 +87,7 @@ def test_interfaces_by_hardware_port() -> None:
     text = "".join(f"\nHardware Port: {port}" for port in ports)
 
     assert macs.interfaces(text, "a") == {"Ethernet": "en0", "Thunderbolt-Bridge": "bridge0"}
-    assert macs.bridge(macs.interfaces(text, "a")) == "bridge0"
+    assert macs.bridge(macs.interfaces(text, "a")) == "Thunderbolt-Bridge"
     assert macs.bridge({"Ethernet": "en0"}) == ""
 
 
@@ -101,7 +103,7 @@ def test_rdma_devices_are_those_listed() -> None:
     head = "device          \t   node GUID\n------          \t----\n"
     text = f"{head}rdma_en5        \t2e8b32e044c42954\nmlx5_0 \tab\n"
 
-    assert macs.rdma_devices(text) == ("rdma_en5",)
+    assert macs.rdma_devices(text) == (Device("rdma_en5", "en5"),)
     assert macs.rdma_devices("Failed to get IB devices list: Function not implemented") == ()
 
 

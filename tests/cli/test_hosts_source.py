@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobkit.cli import hosts_recorded
+from jobkit.cli import hosts_source
 
 
 @pytest.fixture
@@ -56,9 +56,9 @@ def test_what_cannot_be_used_is_refused(
 
 def test_the_limit_of_a_search_is_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(hosts_recorded.time, "monotonic", lambda: now)
-    may_go_on = hosts_recorded.limit()
+    monkeypatch.setattr(hosts_source.time, "monotonic", lambda: now)
+    may_go_on = hosts_source.limit()
 
     assert may_go_on()
-    now += hosts_recorded.SEARCH_S
+    now += hosts_source.SEARCH_S
     assert not may_go_on()
