@@ -90,6 +90,29 @@ class SlurmOptions:
 
 
 @dataclass(frozen=True)
+class SshOptions:
+    """What the spec says about hosts that are reached over SSH.
+
+    Attributes:
+        hosts: [USER@]HOST[:PORT], or a Host of the user's ssh_config, one for each node in rank order.
+        python: Interpreter there; None for this one's path where there is one, else python3.
+        sync: Bring the working tree and jobkit along.
+        detach: The job lives on when this machine is gone.
+        workdir: Folder there in which ranks start, None for the one of the same meaning as here.
+        host_keys: Which are believed: strict, tofu or off.
+        suspend_s: How long the job may be paused, in seconds.
+    """
+
+    hosts: tuple[str, ...] = ()
+    python: str | None = None
+    sync: bool = True
+    detach: bool = False
+    workdir: str | None = None
+    host_keys: str = "strict"
+    suspend_s: float = 600.0
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is to be done, with every default decided.
 
@@ -124,6 +147,7 @@ class Plan:
         jaccl_hostfile: Absolute path of the hostfile with JACCL's matrix, or None.
         notes: Lines for stderr, such as what a smoke test leaves out.
         slurm: For the slurm executor alone.
+        ssh: For the ssh executor alone.
     """
 
     name: str
@@ -156,6 +180,7 @@ class Plan:
     jaccl_hostfile: str | None
     notes: tuple[str, ...]
     slurm: SlurmOptions = SlurmOptions()
+    ssh: SshOptions = SshOptions()
 
     @property
     def is_sweep(self) -> bool:
@@ -216,7 +241,7 @@ def plan(
         forward=spec.forward,
         secrets=spec.secrets,
         inherit=spec.inherit,
-        python=str(Path(cwd, spec.python)) if spec.python else python,
+        python=_python(spec, target, cwd) or python,
         workdir=str(Path(cwd, spec.workdir)),
         run_dir=str(Path(cwd, spec.run_dir)) if spec.run_dir else None,
         snapshot=spec.snapshot,
@@ -230,6 +255,20 @@ def plan(
         jaccl_hostfile=str(Path(cwd, spec.jaccl.hostfile)) if spec.jaccl.hostfile else None,
         notes=tuple(notes),
         slurm=_slurm(spec) if target == "slurm" else SlurmOptions(),
+        ssh=_ssh(spec, cwd, shape.nodes) if target == "ssh" else SshOptions(),
+    )
+
+
+def _python(spec: JobSpec, target: str, cwd: str) -> str | None:
+    if target == "ssh":
+        return spec.ssh.python or spec.python
+    return str(Path(cwd, spec.python)) if spec.python else None
+
+
+def _ssh(spec: JobSpec, cwd: str, nodes: int) -> SshOptions:
+    s = spec.ssh
+    return SshOptions(
+        s.hosts[:nodes], _python(spec, "ssh", cwd), s.sync, s.detach, s.workdir, s.host_keys, s.suspend_s
     )
 
 

@@ -181,7 +181,8 @@ def shim_command(request: Request) -> list[str]:
     own.
     """
     options = ["--backend", ",".join(request.backend), "--chdir", request.workdir]
-    return [request.python, "-m", "jobkit.env", *options, "--", *request.command]
+    start = ["-m"] if request.package is None else [f"{request.package}/jobkit/remote/there/run.py"]
+    return [request.python, *start, "jobkit.env", *options, "--", *request.command]
 
 
 def _output(request: Request, folder: Path, rank: int, name: str) -> int:

@@ -47,6 +47,7 @@ class Request:
         addresses: By local rank, the IPv4 addresses at which the others are to reach it; () to find them out.
         jaccl_rows: Text of a hostfile with JACCL's matrix, for hosts that do not see `jaccl_hostfile`.
         suspend_s: Seconds that a launcher may be stopped (^Z), with the ranks, before it counts as gone.
+        package: Folder of a jobkit that was brought here for this job; None for the one that `python` has.
         silence_s: Seconds without a word after which the launcher counts as gone; None for a pipe, whose end
         tells.
     """
@@ -80,6 +81,7 @@ class Request:
     share_gpus: bool = False
     jaccl_hostfile: str | None = None
     token: str | None = field(default=None, repr=False)
+    package: str | None = None
     silence_s: float | None = None
     ranks: tuple[int, ...] = ()
     addresses: tuple[tuple[str, ...], ...] = ()

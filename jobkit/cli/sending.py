@@ -55,6 +55,8 @@ def planned(wish: Wish, environ: Mapping[str, str]) -> Plan:
 
         # Paths, interpreter and inherited variables are the login node's.
         return here(cwd=login.cwd(spec, wish.cwd), python=login.PYTHON)
+    if (wish.executor or spec.executor) == "ssh":
+        return here(cwd=wish.cwd)  # what is set here is not set there
     return here(cwd=wish.cwd, environ=environ)
 
 
@@ -107,7 +109,7 @@ def send(wish: Wish, submission: Submission, environ: Mapping[str, str]) -> None
     for note in submission.notes:
         talk.say(f"jobkit: {note}")
     submit = executors.load(submission.executor).submit
-    if submission.synced is not None:
+    if submission.synced is not None and submission.executor == "slurm":
         from jobkit.remote.submission import submit
     submit(submission, environ, _origin(wish))
 

@@ -1,4 +1,4 @@
-"""Submit specs. Their jobs run on this machine, or through Slurm.
+"""Submit specs. Their jobs run on this machine, through Slurm, or on hosts over SSH.
 
 Prints the id of each job. Words after `--` are appended to the command of each spec. Without --wait or
 --follow the jobs run on by themselves; with --wait, ^C and TERM cancel them, and the exit status is that of
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--executor",
         metavar="E",
-        help="another executor than the spec's makes this a smoke test (local or slurm)",
+        help="another executor than the spec's makes this a smoke test (local, slurm or ssh)",
     )
     add("-n", dest="ranks", metavar="TOTAL", type=int, help="ranks in all, in place of the spec's")
     add_shared(parser)

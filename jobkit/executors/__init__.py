@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, cast
 
-from jobkit.errors import SpecError, SubmitError, complaint
+from jobkit.errors import SpecError, complaint
 from jobkit.jobs.record import Origin
 from jobkit.jobs.submission import Submission
 from jobkit.plan import Plan
@@ -30,12 +30,9 @@ def load(name: str) -> Executor:
 
     Raises:
         SpecError: There is none of this name.
-        SubmitError: It is not in this version.
     """
     if name not in KNOWN:
         raise SpecError(
             complaint("executor", "unknown name", got=name, expected=f"one of {', '.join(KNOWN)}")
         )
-    if not (Path(__file__).parent / f"{name}.py").exists():
-        raise SubmitError(f"executor {name}: not available in this version")
     return cast(Executor, importlib.import_module(f"jobkit.executors.{name}"))

@@ -6,7 +6,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,8 +88,19 @@ def after_placement(plan: Plan) -> tuple[str, ...]:
     return (*_ALWAYS, *_SEVERAL, *dict.fromkeys(chosen), *names.TORCH)
 
 
-def submit(submission: Submission, environ: Mapping[str, str], origin: Origin) -> Path:
+def submit(
+    submission: Submission,
+    environ: Mapping[str, str],
+    origin: Origin,
+    first: Callable[[Path], None] = lambda _: None,
+) -> Path:
     """Create the job's run folder and start its keeper; return the folder.
+
+    Args:
+        submission: What is written and started.
+        environ: The submitting environment.
+        origin: Where the job comes from.
+        first: Called with the folder before it is anybody's: what it raises ends the submission.
 
     Raises:
         SpecError: The id is taken.
@@ -97,6 +108,11 @@ def submit(submission: Submission, environ: Mapping[str, str], origin: Origin) -
     """
     staged, lock = create.stage(submission, environ, origin)
     try:
+        try:
+            first(staged)
+        except BaseException:
+            create.discard(staged)
+            raise
         with interrupts.deferred():
             try:
                 run_dir = create.publish(staged, submission, environ)

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobkit.agent.client import Agent
+from jobkit.agent.crew import Crew
 from jobkit.agent.events import Problem
 from jobkit.agent.request import Request
 from jobkit.jobs import environment, folder
 from jobkit.plan import Plan, Task
+
+Agents = Agent | Crew
 
 
 @dataclass(eq=False)
@@ -19,7 +22,7 @@ class Attempt:
 
     Attributes:
         task: Its index in the plan.
-        agent: The agent that runs it.
+        agent: The agent that runs it, or those of several hosts.
         log_start: Bytes in the keeper's log when it started.
         limit: When the time limit is reached (monotonic seconds), None without one.
         warn: When the program gets its signal, None without one or when it has been sent.
@@ -30,7 +33,7 @@ class Attempt:
     """
 
     task: int
-    agent: Agent
+    agent: Agents
     log_start: int
     limit: float | None
     warn: float | None

@@ -17,13 +17,14 @@ import socket
 import sys
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from jobkit.agent.client import Agent
 from jobkit.agent.events import Done, Event, Exited, Lost, Problem, Started
+from jobkit.agent.request import Request
 from jobkit.env.record import RankExit
 from jobkit.errors import Exit, JobkitError, SpecError
 from jobkit.jobs import (
@@ -39,7 +40,7 @@ from jobkit.jobs import (
     secret_file,
     truth,
 )
-from jobkit.jobs.attempt import Attempt, due, requested
+from jobkit.jobs.attempt import Agents, Attempt, due, requested
 from jobkit.jobs.record import (
     CANCELLED,
     ENDED,
@@ -55,7 +56,7 @@ from jobkit.jobs.record import (
     Record,
     TaskRecord,
 )
-from jobkit.plan import Plan
+from jobkit.plan import Plan, Task
 
 # How often requests and predecessors are looked at, and a full disk is tried again.
 _TICK_S = 1.0
@@ -86,6 +87,7 @@ class Keeper:
         self.dirty = False
         self.terminated = False
         self.after = deque(plan.after)
+        self.again: Counter[tuple[int, str]] = Counter()
 
     # --- the record ---
 
@@ -159,34 +161,49 @@ class Keeper:
             index, state=STARTING, reason=None, attempt=number, ranks=ranks, started=known.started or now
         )
         self.save()
-        task = self.plan.tasks[index]
-        request = requested(self.plan, task, self.record.id, number, self.run_dir, self.environ, self.secrets)
         log_start = (self.run_dir / folder.LOG).stat().st_size
         try:
-            agent = Agent.start(request, python=self.plan.python)
+            agent = self.brought(self.plan.tasks[index], number)
         except (JobkitError, OSError) as error:
             self.end_task(index, FAILED, exits.NOT_STARTED, str(error))
             return
         begun = Attempt(index, agent, log_start, *due(self.plan, time.monotonic()))
         self.running.append(begun)
         self.selector.register(agent.fileno(), selectors.EVENT_READ, begun)
-        self.set_task(index, agent=process.identify(agent.pid))
+        self.set_task(index, agent=process.identify(agent.pid) if isinstance(agent, Agent) else None)
+
+    def requested(self, task: Task, number: int) -> Request:
+        """Return what is asked for an attempt of a task, as it would be of this machine."""
+        return requested(self.plan, task, self.record.id, number, self.run_dir, self.environ, self.secrets)
+
+    def brought(self, task: Task, number: int) -> Agents:
+        """Start what runs an attempt of a task.
+
+        Raises:
+            JobkitError, OSError: It cannot be.
+        """
+        return Agent.start(self.requested(task, number), python=self.plan.python)
+
+    def host_of(self, _attempt: Attempt, _rank: int) -> str:
+        """Return the host that a rank runs on."""
+        return socket.gethostname()
 
     def hear(self, attempt: Attempt) -> None:
         """Take note of what an agent reports."""
         for event in attempt.agent.receive():
             if attempt not in self.running:
                 return
-            self._note(attempt, event)
+            self.note(attempt, event)
 
-    def _note(self, attempt: Attempt, event: Event) -> None:
+    def note(self, attempt: Attempt, event: Event) -> None:
+        """Take note of one event."""
         if isinstance(event, Started):
             self._started(attempt, event)
         elif isinstance(event, Exited):
             self._exited(attempt, event.exit)
         elif isinstance(event, Problem):
             attempt.problem = attempt.problem or (event if event.status else None)
-            _log(event.message)
+            log(event.message)
         elif isinstance(event, Done):
             self.conclude(attempt, event)
         elif isinstance(event, Lost):
@@ -207,7 +224,11 @@ class Keeper:
 
     def _started(self, attempt: Attempt, event: Started) -> None:
         known = self.record.tasks[attempt.task]
-        here = {"host": socket.gethostname(), "pid": event.pid, "started": clock.rfc3339(clock.now())}
+        here = {
+            "host": self.host_of(attempt, event.rank),
+            "pid": event.pid,
+            "started": clock.rfc3339(clock.now()),
+        }
         ranks = _with_rank(known, event.rank, here)
         running = all(rank.pid is not None for rank in ranks)
         self.set_task(attempt.task, ranks=ranks, state=RUNNING if running else known.state)
@@ -239,19 +260,21 @@ class Keeper:
 
     def _failed(self, attempt: Attempt, exit_: JobExit, told: str, when: str) -> None:
         """The program failed: start over where the plan allows it."""
-        number = self.record.tasks[attempt.task].attempt
-        if number > self.plan.retries.failed:
+        if not self.started_over(attempt, "failed", self.plan.retries.failed, told):
             self.conclude_as(attempt, FAILED, exit_, told, when)
-            return
+
+    def started_over(self, attempt: Attempt, why: str, most: int, told: str) -> bool:
+        """Let an attempt go and wait for another one, unless its task has had so many for this reason."""
+        self.again[attempt.task, why] += 1
+        if self.again[attempt.task, why] > most:
+            return False
+        number = self.record.tasks[attempt.task].attempt
         self._let_go(attempt)
-        self.set_task(
-            attempt.task,
-            state=REQUEUED,
-            reason=f"attempt {number} failed: {told}",
-            agent=None,
-        )
+        reason = f"attempt {number} {why}: {told}"
+        self.set_task(attempt.task, state=REQUEUED, reason=reason, agent=None)
         self.waiting.appendleft(attempt.task)
         self.save()
+        return True
 
     def _not_run(self, attempt: Attempt, done: Done) -> None:
         """The program could not be started, or was ended for a reason that lies in jobkit."""
@@ -261,7 +284,7 @@ class Keeper:
             self.conclude_as(attempt, LOST, replace(exits.LOST, status=done.status), reason)
             return
         rank = done.first.rank if done.first else attempt.problem.rank if attempt.problem else None
-        exit_ = exits.unstarted(done.status, rank, socket.gethostname())
+        exit_ = exits.unstarted(done.status, rank, None if rank is None else self.host_of(attempt, rank))
         self.conclude_as(attempt, FAILED, exit_, reason)
 
     def conclude_as(
@@ -375,7 +398,7 @@ def _with_rank(task: TaskRecord, rank: int, changes: Mapping[str, object]) -> tu
     )
 
 
-def _log(message: str) -> None:
+def log(message: str) -> None:
     """Write to the keeper's log, its standard error; what a full disk refuses is lost."""
     with contextlib.suppress(OSError):
         print(message, file=sys.stderr, flush=True)
@@ -392,13 +415,13 @@ def _state_of(job: str, environ: Mapping[str, str]) -> tuple[str, str]:
     return known.state, f"ended as {known.state}"
 
 
-def take_over(run_dir: Path, environ: Mapping[str, str]) -> Keeper:
+def take_over(run_dir: Path, environ: Mapping[str, str], kind: type[Keeper] = Keeper) -> Keeper:
     """Make the job of a run folder this process's, and write that down."""
     plan = plan_file.loads((run_dir / folder.PLAN).read_text())
     secrets = secret_file.read(run_dir) if plan.secrets else {}
     me = process.identify(os.getpid())
     known = replace(record.read(run_dir), keeper=me)
-    keeper = Keeper(run_dir, plan, known, environ, secrets)
+    keeper = kind(run_dir, plan, known, environ, secrets)
     keeper.listen()
     for index in range(len(plan.tasks)):
         keeper.set_task(index, state=QUEUED)
@@ -417,8 +440,13 @@ def _fail(keeper: Keeper, error: Exception) -> None:
     keeper.finish()
 
 
-def main(argv: list[str]) -> int:
-    """Keep the job of one run folder."""
+def main(argv: list[str], kind: type[Keeper] = Keeper) -> int:
+    """Keep the job of one run folder.
+
+    Args:
+        argv: The folder.
+        kind: What keeps it.
+    """
     if os.fork():
         return 0  # the submitter waits for this process; the job lives in the other
     os.setsid()
@@ -428,7 +456,7 @@ def main(argv: list[str]) -> int:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
-    keeper = take_over(Path(argv[0]), dict(os.environ))
+    keeper = take_over(Path(argv[0]), dict(os.environ), kind)
     # A submitter that was killed hears nothing; its job runs all the same.
     with contextlib.suppress(BrokenPipeError):
         os.write(says_ready, b"\n")

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from jobkit.plan import Plan, Retries, SignalSpec, SlurmOptions, Task
+from jobkit.plan import Plan, Retries, SignalSpec, SlurmOptions, SshOptions, Task
 
 
 def dumps(plan: Plan) -> str:
@@ -39,6 +39,7 @@ def loads(data: str) -> Plan:
     raw["retries"] = Retries(**raw["retries"])
     raw["signal"] = None if raw["signal"] is None else SignalSpec(**raw["signal"])
     raw["slurm"] = SlurmOptions(**{k: _frozen(v) for k, v in raw["slurm"].items()})
+    raw["ssh"] = SshOptions(**{k: _frozen(v) for k, v in raw.get("ssh", {}).items()})
     return Plan(**raw)
 
 

@@ -113,20 +113,12 @@ class SshCrew(Crew):
 
     def _reach(self, node: int) -> None:
         """Connect to a host, in a thread of its own."""
-        there = self._there
         answer: Reached | str
         with self._turns:
             if self._is_closed:
                 return
             try:
-                answer = reach(
-                    self._hosts[node].name,
-                    there.pythons,
-                    there.workdir,
-                    is_asked_for=there.is_asked_for,
-                    words=there.words,
-                    keys=there.host_keys,
-                )
+                answer = self._connected(node)
             except JobkitError as error:
                 answer = str(error)
         self._answers.put((node, answer))
@@ -134,6 +126,22 @@ class SshCrew(Crew):
             self._hang_up()
         else:
             self._nudge()
+
+    def _connected(self, node: int) -> Reached:
+        """Return the connection to a host, whose agent waits for its request.
+
+        Raises:
+            JobkitError: There can be none.
+        """
+        there = self._there
+        return reach(
+            self._hosts[node].name,
+            there.pythons,
+            there.workdir,
+            is_asked_for=there.is_asked_for,
+            words=there.words,
+            keys=there.host_keys,
+        )
 
     def _news(self) -> list[Event]:
         """Start the ranks of all hosts once all have answered; of none if one cannot have them."""

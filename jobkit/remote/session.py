@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from jobkit.errors import Exit, SpecError, SubmitError, complaint
-from jobkit.remote import connection
+from jobkit.remote import connection, host_keys
 from jobkit.remote.connection import Channel, LostError
 from jobkit.remote.there import frames
 
 PYTHON = "python3"
 # No quote, backslash, exclamation mark or line end: every login shell hands it on as it is.
 LOADER = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
-_MODULES = ("frames", "tree", "jobs", "serve")
+_MODULES = ("frames", "home", "tree", "place", "jobs", "serve")
+_PACKAGE = Path(__file__).parent.parent
+# What is sent for a module of `there` that only points to another one.
+_SOURCES = {"home": _PACKAGE / "env" / "home.py"}
 OLDEST = ">= 3.10"
 IN_SPEC = "in the spec: `python: /path/to/python`"
 # It runs in whatever Python there is, to say so where it is too old.
@@ -54,8 +57,16 @@ class Session:
         known: Ids of jobs that were asked about over this connection.
     """
 
-    def __init__(self, login: str, python: str) -> None:
+    def __init__(
+        self, login: str, *pythons: str, where: str = "slurm.login", keys: str = host_keys.STRICT
+    ) -> None:
         """Start it.
+
+        Args:
+            login: The machine.
+            *pythons: Interpreters, of which the first that is there is taken.
+            where: The key of a spec that names the machine.
+            keys: Which host keys are believed.
 
         Raises:
             LostError: The machine cannot be reached now.
@@ -63,23 +74,35 @@ class Session:
         """
         self.login = login
         self.known: set[str] = set()
-        self._channel = connection.start(login, command(python))
+        self._channel = connection.start(login, command(pythons[0]), where, keys)
         try:
-            marker = secrets.token_hex(16)
-            self._write(program(marker, _MODULES, "serve.main"))
-            skip_to(self._channel, marker)
-            hello, _ = self.read()
+            hello = self._hello(pythons)
         except BaseException:
             self.close()
             raise
         if "old" in hello:
             self.close()
             hint = f"name one in the spec: `python: /path/to/python` on {login}"
-            raise SubmitError(
-                complaint(login, f"{python} is too old", got=hello["old"], expected=OLDEST, hint=hint)
-            )
+            wrong = "its Python is too old"
+            raise SubmitError(complaint(login, wrong, got=hello["old"], expected=OLDEST, hint=hint))
         self.python: str = hello["python"]
         self.jobkit: str | None = hello["jobkit"]
+
+    def _hello(self, pythons: Sequence[str]) -> dict[str, Any]:
+        """Return what the program says of itself, in the first interpreter that starts."""
+        for following in (*pythons[1:], None):
+            marker = secrets.token_hex(16)
+            try:
+                self._write(program(marker, _MODULES, "serve.main"))
+                skip_to(self._channel, marker)
+                return self.read()[0]
+            except LostError:
+                raise
+            except SubmitError:
+                if following is None:
+                    raise
+                self._channel = self._channel.another(command(following))
+        raise AssertionError("the last one returns or raises")
 
     def ask(self, head: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
         """Ask, and return the answer.
@@ -142,8 +165,8 @@ def program(marker: str, modules: Sequence[str], main: str, *arguments: object) 
         main: The function that it calls, with the marker and these arguments.
         *arguments: Of JSON's types.
     """
-    folder = Path(__file__).parent / "there"
-    sources = json.dumps([(name, (folder / f"{name}.py").read_text()) for name in modules])
+    folder = _PACKAGE / "remote" / "there"
+    sources = json.dumps([(name, _SOURCES.get(name, folder / f"{name}.py").read_text()) for name in modules])
     parts = {"marker": marker, "sources": sources, "main": main, "arguments": json.dumps(arguments)}
     text = (_PROGRAM % parts).encode()
     return b"%d\n" % len(text) + text

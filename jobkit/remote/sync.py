@@ -30,11 +30,33 @@ def send(session: Session, root: Path, environ: Mapping[str, str], say: Callable
         LostError: The connection broke; the next time goes on.
         SubmitError: It cannot be read here, or written there.
     """
+    return transfer(session, name(root, environ), root, manifest(root, environ), say)
+
+
+def manifest(root: Path, environ: Mapping[str, str]) -> dict[str, tree.Face]:
+    """Return what of a working tree is sent.
+
+    Raises:
+        SubmitError: It cannot be read.
+    """
+    return tree.manifest(root, home.home(environ).resolve())
+
+
+def transfer(
+    session: Session, name: str, root: Path, wanted: Mapping[str, tree.Face], say: Callable[[str], None]
+) -> str:
+    """Make the copy of this name hold these files of a folder; return where it lies.
+
+    Args:
+        say: Gets a line for people now and then, and one at the end.
+
+    Raises:
+        LostError: The connection broke; the next time goes on.
+        SubmitError: A file cannot be read here, or written there.
+    """
     progress = _Progress(say)
-    progress.tell(f"sync: looking at {root}")
-    wanted = tree.manifest(root, home.home(environ).resolve())
     body = json.dumps(wanted).encode()
-    head, answer = session.ask({"ask": "sync", "name": name(root, environ)}, body)
+    head, answer = session.ask({"ask": "sync", "name": name}, body)
     missing: list[str] = json.loads(answer)
     n_bytes = 0
     for done, path in enumerate(missing):

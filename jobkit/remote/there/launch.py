@@ -27,13 +27,20 @@ def look(environ: dict[str, str], python: str, workdir: str, is_asked_for: bool,
         words: The program and its arguments.
     """
     folder = workdir if is_asked_for or Path(workdir).is_dir() else str(Path.cwd())
-    ends = environ.get(_WHERE, "").split()
     return {
+        **seen(environ),
         "python": python,
         "jobkit": _version(python),
-        "host": os.uname().nodename,
         "workdir": folder,
         "needs_python": needs_python(words, folder),
+    }
+
+
+def seen(environ: dict[str, str]) -> dict[str, Any]:
+    """Return where this host is, for itself and for whoever has logged in, and the login's environment."""
+    ends = environ.get(_WHERE, "").split()
+    return {
+        "host": os.uname().nodename,
         "client": ends[0] if len(ends) == 4 else "",
         "address": ends[2] if len(ends) == 4 else "",
         "environ": environ,

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any, BinaryIO
 
-from . import frames, jobs, tree
+from . import frames, jobs, place, tree
 
 # So that whoever waits for a long answer knows that the connection is still there.
 ALIVE_S = 5.0
@@ -71,6 +71,11 @@ class Server:
     def _answer(self, head: dict[str, Any], body: bytes) -> None:
         if head["ask"] == "sync":
             tree.receive(self, head["name"], body)
+        elif head["ask"] == "place":
+            self.send(place.make(head))
+        elif head["ask"] == "forget":
+            place.forget(head["id"], head["token"])
+            self.send({})
         elif head["ask"] == "submit":
             jobs.submit(body)
             self.send({})

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .frames import RefusedError
+from .home import home as _home
 
 # What a manifest says of a path: "f", its executable bit, its digest; or "l", 0, where the link points.
 Face = list[Any]
@@ -35,9 +36,7 @@ class Peer(Protocol):
 
 def home() -> Path:
     """Return the folder of everything that jobkit keeps for this user here."""
-    from jobkit.env.home import home as of
-
-    return Path(of(os.environ))
+    return Path(_home(os.environ))
 
 
 def receive(peer: Peer, name: str, manifest: bytes) -> None:

@@ -1,0 +1,155 @@
+"""Jobs of `executor: ssh`, through the sshd of hosts with networks of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clusters import sshd
+from clusters.test_launch_ssh import LAPTOP, ONE, SLEEP, SUM, TWO, Site
+
+Jobkit = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def _site(_hosts_can_be_had: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    if reason := sshd.why_not():
+        pytest.skip(reason)
+    running = Site(tmp_path_factory.mktemp("site"))
+    yield running
+    running.hosts.end()
+
+
+@pytest.fixture
+def site(_site: Site) -> Iterator[Site]:
+    yield _site
+    _site.trust(ONE, TWO)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A working tree on the laptop."""
+    folder = tmp_path / "my tree"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def jobkit(site: Site, jobkit_home: Path, work: Path) -> Jobkit:
+    """Run the command line on the laptop."""
+
+    def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environ = site.servers[ONE].environ(HOME=str(site.home), OF_LAPTOP="1", **variables)
+        return site.hosts.run(LAPTOP, "jobkit", *words, cwd=str(work), environ=environ, check=False)
+
+    return run
+
+
+@pytest.fixture
+def spec(work: Path) -> Callable[..., str]:
+    """Write a spec for two ranks on each of two hosts; return its name."""
+
+    def write(run: object, *lines: str, ssh: str = "") -> str:
+        head = (
+            f"executor: ssh\nrun: {json.dumps(run)}\nranks_per_node: 2\nssh: {{hosts: [{ONE}, {TWO}]{ssh}}}\n"
+        )
+        (work / "job.yaml").write_text("\n".join((head, *lines, "")))
+        return "job.yaml"
+
+    return write
+
+
+def status(jobkit: Jobkit, job: str = "last") -> Any:
+    done = jobkit("status", job, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_ranks_of_two_hosts_meet_in_a_copy_of_the_tree(
+    jobkit: Jobkit, spec: Callable[..., str], work: Path
+) -> None:
+    (work / "sum.py").write_text(SUM)
+    done = jobkit("submit", spec(["python", "sum.py", "native"], "backend: ring"), "--wait", "--follow")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.endswith("10")]
+    assert sorted(lines) == [f"{rank} 4 {host} 10" for rank, host in enumerate((ONE, ONE, TWO, TWO))]
+
+
+def left(site: Site) -> list[str]:
+    """Return the processes of jobs that any host still has."""
+    return [line for line in site.left() if ": " in line]
+
+
+def places(site: Site) -> list[Path]:
+    """Return the folders of jobs on hosts."""
+    homes = (server.folder / "jobkit" for server in site.servers.values())
+    return sorted(path for home in homes for path in (home / "runs").glob("[!.]*"))
+
+
+@pytest.fixture
+def ends(site: Site, wait: Any) -> Iterator[None]:
+    yield
+    assert wait(lambda: not left(site)), left(site)
+
+
+def test_the_first_failure_ends_the_other_host(jobkit: Jobkit, spec: Callable[..., str], ends: None) -> None:
+    run = ["sh", "-c", f"test $JOBKIT_RANK = 3 && exit 7; {SLEEP}"]
+    done = jobkit("submit", spec(run, "backend: none"), "--wait")
+    assert done.returncode == 7, done.stderr
+    known = status(jobkit)
+    assert known["exit"] == {"status": 7, "rank": 3, "host": TWO, "signal": None, "class": "exit 7"}
+    assert [rank["host"] for rank in known["ranks"]] == [ONE, ONE, TWO, TWO]
+    assert [rank["ended_by_jobkit"] for rank in known["ranks"]] == [True, True, True, False]
+
+
+def test_a_job_is_started_cancelled_and_told(
+    jobkit: Jobkit, spec: Callable[..., str], site: Site, wait: Any, ends: None
+) -> None:
+    job = jobkit("submit", spec(["sh", "-c", f"echo here; {SLEEP}"], "backend: none")).stdout.strip()
+    assert wait(lambda: jobkit("logs", job).stdout.count("here") == 4)
+    assert status(jobkit, job)["state"] == "running"
+    assert len(left(site)) > 4
+    assert jobkit("cancel", job).returncode == 0
+    assert jobkit("wait", job).returncode == 143
+    assert status(jobkit, job)["state"] == "cancelled"
+
+
+def test_a_keeper_that_is_killed_takes_the_ranks_along(
+    jobkit: Jobkit, spec: Callable[..., str], site: Site, wait: Any, ends: None
+) -> None:
+    job = jobkit("submit", spec(["sh", "-c", f"echo here; {SLEEP}"], "backend: none")).stdout.strip()
+    assert wait(lambda: jobkit("logs", job).stdout.count("here") == 4)
+    site.hosts.run(LAPTOP, "pkill", "-KILL", "-f", "jobkit.remote.keeper")
+    assert wait(lambda: not left(site))
+    known = status(jobkit, job)
+    assert (known["state"], known["exit"]["status"]) == ("lost", 125)
+    assert "was killed" in known["reason"]
+
+
+def test_a_command_that_one_host_lacks_is_127(
+    jobkit: Jobkit, spec: Callable[..., str], site: Site, ends: None
+) -> None:
+    # /run is each host's own.
+    site.hosts.run(ONE, "cp", "/bin/sleep", "/run/program")
+    done = jobkit("submit", spec(["/run/program", "98765"], "backend: none"), "--wait")
+    assert done.returncode == 127, done.stderr
+    assert "/run/program: no such program" in done.stderr
+    assert status(jobkit)["exit"]["host"] == TWO
+
+
+def test_every_host_that_cannot_be_used_is_told_and_nothing_is_left(
+    jobkit: Jobkit, spec: Callable[..., str], site: Site, jobkit_home: Path
+) -> None:
+    before = places(site)
+    site.trust(ONE)
+    hosts = f"ssh.hosts=[{ONE}, {TWO}, nowhere.invalid]"
+    done = jobkit("submit", spec(["true"]), "--set", hosts)
+    assert done.returncode == 125
+    assert done.stderr.count(": its host key") == 1
+    assert done.stderr.count("nowhere.invalid: no such host") == 1
+    assert list((jobkit_home / "jobs").glob("*")) == []
+    assert places(site) == before
