@@ -11,6 +11,10 @@
 
 #ifdef __linux__
 #include <sys/eventfd.h>
+#else
+#include <mach/vm_inherit.h>
+
+#include <atomic>
 #endif
 
 #include "process.h"
@@ -75,8 +79,10 @@ void keep_out_of_children(void* memory, size_t n_bytes) { ::madvise(memory, n_by
 
 #else
 
+// A name of its own for each: threads may make files at the same time.
 Fd make_file(size_t n_bytes) {
-  std::string name = "/jobkit-" + std::to_string(::getpid());
+  static std::atomic<int> n_made{0};
+  std::string name = "/jobkit-" + std::to_string(::getpid()) + "-" + std::to_string(n_made++);
   ::shm_unlink(name.c_str());
   Fd file(::shm_open(name.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600));
   ::shm_unlink(name.c_str());

@@ -101,7 +101,7 @@ void choose_congestion_control(const Fd& socket, const std::string& wanted) {
 
 void require_congestion_control(const std::string& wanted) {
   if (wanted.empty() || wanted == "system") return;
-  Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  Fd socket = open_socket(AF_INET);
   if (!socket) throw Error("socket: " + system_text(errno));
   choose_congestion_control(socket, wanted);
 }
