@@ -90,8 +90,13 @@ LAUNCHERS := slurmctld:slurm-wlm munged:munge /usr/lib/*/pmix2/lib/libpmix.so:li
   mpirun.openmpi:openmpi-bin mpiexec.hydra:mpich \
   sshd:openssh-server tcsh:tcsh fish:fish dot:graphviz \
   sendmail:msmtp-mta sge_qmaster:gridengine-master sge_execd:gridengine-exec qsub:gridengine-client
+# Guests of QEMU with soft-RoCE, and a kernel for them.
+GUESTS := $(if $(findstring Linux x86_64,$(shell uname -sm)),qemu-system-x86_64:qemu-system-x86 \
+  busybox:busybox-static cpio:cpio /*/depmod:kmod /usr/bin/setpriv:util-linux ibv_devinfo:ibverbs-utils \
+  /usr/lib/*/libibverbs/librxe*:ibverbs-providers /usr/include/infiniband/verbs.h:libibverbs-dev ib_send_bw:perftest)
 system-tests:
-	@bash tests/system.sh "$(PYTHON)" ip:iproute2 $(LAUNCHERS)
+	@bash tests/system.sh "$(PYTHON)" ip:iproute2 $(LAUNCHERS) $(GUESTS)
+	@bash tests/clusters/kernel.sh build/kernel
 
 clean:
 	rm -rf build

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from clusters import hosts, mpi, sge, slurm
+from clusters import guests, hosts, mpi, sge, slurm
 
 
 @pytest.fixture(scope="session")
 def _hosts_can_be_had() -> None:
     if reason := hosts.why_not():
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def _guests_can_be_had() -> None:
+    if reason := guests.why_not():
         pytest.skip(reason)
 
 
