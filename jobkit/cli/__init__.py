@@ -34,6 +34,7 @@ VERBS = (
     "doctor",
     "hosts",
     "bench",
+    "completions",
 )
 
 PYTHON_KEYWORDS = {"exec": "exec_", "list": "list_"}
