@@ -159,7 +159,7 @@ def connect(
     rank: int,
     hosts: list[list[str]],
     *,
-    mode: Literal["gang", "hostfile"],
+    mode: Literal["gang", "hostfile", "coordinator"],
     job: str,
     epoch: int,
     token: bytes,
@@ -176,7 +176,13 @@ def connect(
     schedules: str = "",
     recall: Callable[[str], str | None] | None = None,
     keep: Callable[[str, str], None] | None = None,
+    label: str = "ring",
+    devices: list[list[list[str]]] = ...,
+    library: str = "",
+    queue_pair: Literal["auto", "rc", "uc"] = "auto",
+    gid: int = -1,
 ) -> Group: ...
+def verbs_devices(library: str = "") -> tuple[list[str], str]: ...
 def empty(shape: tuple[int, ...], dtype: object) -> Any: ...
 def kept_bytes() -> int: ...
 def c_api() -> CapsuleType: ...

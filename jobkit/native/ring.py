@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from jobkit.errors import BackendError, complaint
 from jobkit.native import gangfile, hostfile, schedules
@@ -36,7 +37,8 @@ class Meeting:
     Attributes:
         rank: This process.
         hosts: The addresses of every rank, in rank order.
-        mode: "gang" where the table came from the shim, "hostfile" where only neighbours are promised.
+        mode: "gang" where the table came from the shim, "hostfile" where only neighbours are promised,
+            "coordinator" where only rank 0's address is known.
         job: The job's identity, empty where nobody gave one.
         token: The job's secret, empty where there is none.
     """
@@ -100,13 +102,21 @@ def meeting(environ: Mapping[str, str]) -> Meeting:
     return Meeting(rank=rank, hosts=hosts, mode="hostfile")
 
 
-def connect(where: Meeting, environ: Mapping[str, str], epoch: int | None = None) -> Group:
+def connect(
+    where: Meeting,
+    environ: Mapping[str, str],
+    epoch: int | None = None,
+    *,
+    backend: str = "ring",
+    **options: Any,
+) -> Group:
     """Return the group of the ranks that met. Collective.
 
     `epoch` is a number that all of them give; None counts the groups that this process has formed so far.
+    `options` replace what the engine is given otherwise.
     """
     if len(where.hosts) == 1:
-        return Group(None, backend="ring")
+        return Group(None, backend=backend)
     _core = importlib.import_module("jobkit.native._core")
     if not where.token:
         logging.getLogger(__name__).info("no %s: peers are not authenticated", TOKEN_FILE)
@@ -114,28 +124,28 @@ def connect(where: Meeting, environ: Mapping[str, str], epoch: int | None = None
     if chosen.simd:
         _use_instruction_set(_core, chosen.simd)
     known = None if chosen.schedules else schedules.tables(environ)
-    core = _core.connect(
-        where.rank,
-        where.hosts,
-        mode=where.mode,
-        job=where.job,
-        epoch=next(_epochs) if epoch is None else epoch,
-        token=where.token,
-        connect_timeout_s=chosen.connect_timeout_s,
-        timeout_s=chosen.timeout_s,
-        heartbeat_s=chosen.heartbeat_s,
-        shared_memory=chosen.shared_memory,
-        verbose=chosen.verbose,
-        victim_file=environ.get(VICTIM_FILE, ""),
-        checks=chosen.checks,
-        congestion=chosen.congestion,
-        flight_file=flight_file(where.rank, environ),
-        exit_folder=_exit_folder(environ),
-        schedules=_checked_schedules(_core, chosen.schedules),
-        recall=known.recall if known else None,
-        keep=known.keep if known else None,
-    )
-    return Group(core, backend="ring", is_authenticated=bool(where.token))
+    given = {
+        "mode": where.mode,
+        "job": where.job,
+        "epoch": next(_epochs) if epoch is None else epoch,
+        "token": where.token,
+        "connect_timeout_s": chosen.connect_timeout_s,
+        "timeout_s": chosen.timeout_s,
+        "heartbeat_s": chosen.heartbeat_s,
+        "shared_memory": chosen.shared_memory,
+        "verbose": chosen.verbose,
+        "victim_file": environ.get(VICTIM_FILE, ""),
+        "checks": chosen.checks,
+        "congestion": chosen.congestion,
+        "flight_file": flight_file(where.rank, environ),
+        "exit_folder": _exit_folder(environ),
+        "schedules": _checked_schedules(_core, chosen.schedules),
+        "recall": known.recall if known else None,
+        "keep": known.keep if known else None,
+        "label": backend,
+    }
+    core = _core.connect(where.rank, where.hosts, **(given | options))
+    return Group(core, backend=backend, is_authenticated=bool(where.token))
 
 
 def flight_file(rank: int, environ: Mapping[str, str]) -> str:

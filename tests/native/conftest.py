@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -150,6 +152,117 @@ def run_processes(tmp_path: Path) -> Callable[..., list[str]]:
         return [output for output, _ in ends]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def standin() -> Path:
+    """The stand-in for libibverbs, compiled; skips where there is no C compiler."""
+    compiler = os.environ.get("CC") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler here")
+    repository = Path(__file__).resolve().parents[2]
+    source = repository / "tests" / "native" / "src" / "standin" / "ibverbs.c"
+    headers = repository / "jobkit" / "native" / "src"
+    made = repository / "build" / "standin" / "libibverbs.so.1"
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with (made.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        newest = max(source.stat().st_mtime, (headers / "verbs_abi.h").stat().st_mtime)
+        if not made.exists() or made.stat().st_mtime < newest:
+            flags = ["-Wall", "-Wextra", "-Werror", "-O2", "-fPIC", "-shared", f"-I{headers}"]
+            subprocess.run([compiler, *flags, "-o", str(made), str(source)], check=True)
+    return made
+
+
+class Cabled:
+    """Ranks that are processes, each with devices of its own that lead to the others.
+
+    Attributes:
+        fabric: The folder that connects the devices.
+        environ: What every rank gets; to be changed before the start.
+        ranks: The processes, in rank order.
+    """
+
+    def __init__(self, standin: Path, folder: Path, n: int, port: int, n_cables: int = 1) -> None:
+        self.fabric = folder / f"fabric-{port}"
+        (self.fabric / "down").mkdir(parents=True)
+        (self.fabric / "cut").mkdir()
+        self.matrix: list[list[list[str]]] = [
+            [[f"r{i}to{j}.{k}" for k in range(n_cables)] if i != j else [] for j in range(n)]
+            for i in range(n)
+        ]
+        self.environ = {
+            "XDG_CACHE_HOME": str(folder),
+            "JOBKIT_JACCL_LIBRARY": str(standin),
+            "STANDIN_FABRIC": str(self.fabric),
+            "MLX_JACCL_COORDINATOR": f"127.0.0.1:{port}",
+        }
+        self.ranks: list[subprocess.Popen[str]] = []
+
+    def start(self, source: str, before: str = "", **environ: str) -> None:
+        """Start a program text on every rank, with `world`, `dist` and `np`."""
+        file = self.fabric / "devices.json"
+        file.write_text(json.dumps([[cell or None for cell in row] for row in self.matrix]))
+        program = (
+            before + PRELUDE.replace("strict=True", 'strict=True, backend="jaccl"') + textwrap.dedent(source)
+        )
+        self.ranks = [
+            subprocess.Popen(
+                [sys.executable, "-c", program],
+                env=os.environ
+                | self.environ
+                | {
+                    "MLX_IBV_DEVICES": str(file),
+                    "MLX_RANK": str(rank),
+                    "STANDIN_DEVICES": ",".join(sorted({name for cell in row for name in cell})) or "none",
+                }
+                | environ,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank, row in enumerate(self.matrix)
+        ]
+
+    def said(self, rank: int) -> str:
+        """Return the next line of a rank's output."""
+        stream = self.ranks[rank].stdout
+        assert stream is not None
+        return stream.readline().strip()
+
+    def pull(self, device: str, kind: str = "down") -> None:
+        """Take the port of a device down, or cut its cable where nobody notices."""
+        (self.fabric / kind / device).touch()
+
+    def outputs(self) -> list[str]:
+        """Return what each rank said to its end; a rank that failed fails the test."""
+        ends = [rank.communicate(timeout=DEADLINE_S) for rank in self.ranks]
+        for rank, (_, errors) in zip(self.ranks, ends, strict=True):
+            assert rank.returncode == 0, errors
+        return [output for output, _ in ends]
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        for rank in self.ranks:
+            rank.kill()
+            rank.communicate()
+
+
+@pytest.fixture
+def cabled(standin: Path, tmp_path: Path) -> Iterator[Callable[..., Cabled]]:
+    """A function: n ranks to be started, connected by cables of the stand-in."""
+    pytest.importorskip("jobkit.native._core")
+    with contextlib.ExitStack() as stack:
+
+        def make(n: int, *, n_cables: int = 1, mode: str = "rc") -> Cabled:
+            (port,) = stack.enter_context(reserved_ports(1))
+            made = Cabled(standin, tmp_path, n, port, n_cables)
+            made.environ["STANDIN_MODE"] = mode
+            stack.callback(made.end)
+            return made
+
+        yield make
 
 
 @pytest.fixture(autouse=True)

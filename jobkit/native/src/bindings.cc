@@ -50,14 +50,20 @@ nb::object py_connect(int rank, const std::vector<std::vector<std::string>>& hos
                       double timeout_s, double heartbeat_s, bool verbose, std::string victim_file,
                       bool checks, bool shared_memory, std::string congestion, const std::string& flight_file,
                       const std::string& exit_folder, const std::string& schedules, nb::object recall,
-                      nb::object keep) {
-  if (mode != "gang" && mode != "hostfile")
-    throw BadArgument("mode '" + mode + "', expected 'gang' or 'hostfile'");
+                      nb::object keep, const std::string& label,
+                      const std::vector<std::vector<std::vector<std::string>>>& devices,
+                      const std::string& library, const std::string& queue_pair, int gid) {
+  if (mode != "gang" && mode != "hostfile" && mode != "coordinator")
+    throw BadArgument("mode '" + mode + "', expected 'gang', 'hostfile' or 'coordinator'");
+  if (queue_pair != "auto" && queue_pair != "rc" && queue_pair != "uc")
+    throw BadArgument("queue pair '" + queue_pair + "', expected 'auto', 'rc' or 'uc'");
   Choices choices = Choices::parse(schedules);
   const Memory memory = memory_of(recall, keep);
   ConnectOptions wanted{rank,
                         hosts,
-                        mode == "gang" ? Mode::kGang : Mode::kHostfile,
+                        mode == "gang"       ? Mode::kGang
+                        : mode == "hostfile" ? Mode::kHostfile
+                                             : Mode::kCoordinator,
                         job,
                         epoch,
                         std::string(token.c_str(), token.size()),
@@ -67,6 +73,8 @@ nb::object py_connect(int rank, const std::vector<std::vector<std::string>>& hos
                         checks,
                         std::move(congestion),
                         exit_folder,
+                        label,
+                        {devices, library, queue_pair, gid},
                         signal_arrived,
                         warn};
   auto group = waiting([&] {
@@ -82,6 +90,18 @@ nb::object py_connect(int rank, const std::vector<std::vector<std::string>>& hos
     return made;
   });
   return new_group(std::move(group), checks);
+}
+
+// The names of the RDMA devices of this host, or why none can be used.
+nb::tuple py_verbs_devices(const std::string& library) {
+  std::string problem;
+  std::vector<std::string> names;
+  {
+    WithoutGil no_gil;
+    if (const VerbsLibrary* verbs = VerbsLibrary::load(library, problem))
+      names = verbs->device_names(problem);
+  }
+  return nb::make_tuple(names, problem);
 }
 
 nb::object py_empty(nb::handle shape, nb::handle dtype) {
@@ -180,7 +200,10 @@ NB_MODULE(_core, m) {
   m.def("connect", &py_connect, "rank"_a, "hosts"_a, nb::kw_only(), "mode"_a, "job"_a, "epoch"_a, "token"_a,
         "connect_timeout_s"_a, "timeout_s"_a, "heartbeat_s"_a, "verbose"_a, "victim_file"_a = "",
         "checks"_a = false, "shared_memory"_a = true, "congestion"_a = "", "flight_file"_a = "",
-        "exit_folder"_a = "", "schedules"_a = "", "recall"_a = nb::none(), "keep"_a = nb::none());
+        "exit_folder"_a = "", "schedules"_a = "", "recall"_a = nb::none(), "keep"_a = nb::none(),
+        "label"_a = "ring", "devices"_a = std::vector<std::vector<std::vector<std::string>>>(),
+        "library"_a = "", "queue_pair"_a = "auto", "gid"_a = -1);
+  m.def("verbs_devices", &py_verbs_devices, "library"_a = "");
   m.def("empty", &py_empty, "shape"_a, "dtype"_a);
   m.def("kept_bytes", &blocks::n_kept);
   m.def("reduce", &py_reduce, "op"_a, "dtype"_a, "left"_a, "right"_a, "out"_a, "count"_a,

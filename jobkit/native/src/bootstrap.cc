@@ -32,10 +32,13 @@ constexpr auto kPatience = std::chrono::seconds(30);
 constexpr size_t kCallers = 512;
 // A rank's entry in the table, without its host's name: port, pid, node, processors, door.
 constexpr size_t kEntry = 4 + 4 + 8 + 4 + sizeof(DoorKey);
+// What a host's name, and an address, take in a table whose entries are of one size.
+constexpr size_t kHostBytes = 64, kPlaceBytes = 80;
 
 // "[ring] rank 3 of 8: "
 std::string where(const ConnectOptions& options) {
-  return "[ring] rank " + std::to_string(options.rank) + " of " + std::to_string(options.hosts.size()) + ": ";
+  return "[" + options.label + "] rank " + std::to_string(options.rank) + " of " +
+         std::to_string(options.hosts.size()) + ": ";
 }
 
 std::string plural(size_t n, const std::string& noun) {
@@ -48,6 +51,7 @@ class Meeting final : public CallsObserver {
   explicit Meeting(const ConnectOptions& options);
   Wiring gang();
   Wiring hostfile();
+  Wiring coordinator();
 
  private:
   void check_hosts() const;
@@ -72,9 +76,19 @@ class Meeting final : public CallsObserver {
   std::vector<std::string> round_the_ring(const std::string& own, const std::string& what);
   std::vector<std::string> through_rank_0(const std::string& own);
   std::string own_entry(int port) const;
+  int read_entry(int rank, const std::string& entry);
   void read_entries(const std::vector<std::string>& entries);
   void share();
   void call_other_pairs();
+  bool has_cables() const { return !options_.cables.devices.empty(); }
+  bool may_have_cable(int peer) const {
+    return has_cables() && !options_.cables.devices[rank_][peer].empty();
+  }
+  std::string own_place(int port) const;
+  void read_places(const std::vector<std::string>& places);
+  void lay_cables();
+  std::map<int, std::string> exchange(const std::function<std::string(int peer)>& message,
+                                      const std::vector<int>& peers, const std::string& what);
   std::string own_row() const;
   void agree(const std::vector<std::string>& rows);
 
@@ -99,6 +113,8 @@ class Meeting final : public CallsObserver {
   std::shared_ptr<Arena> arena_;
   std::vector<int> places_;  // [peer]: in the arena
   std::vector<std::vector<uint8_t>> reach_;
+  std::unique_ptr<Cabling> cabling_;
+  std::set<int> cabled_;  // peers that cables lead to
   const std::vector<pollfd>* also_watched_ = nullptr;
 };
 
@@ -140,8 +156,14 @@ void Meeting::check_hosts() const {
                       plural(size_, "rank") + ": expected 0 to " + std::to_string(size_ - 1));
   }
   if (size_ == 1) return;
+  const size_t n_rows = options_.cables.devices.size();
+  if (n_rows != 0 && n_rows != options_.hosts.size()) {
+    throw BadArgument("the matrix of devices has " + plural(n_rows, "row") + ", expected " +
+                      std::to_string(size_));
+  }
   for (int p = 0; p < size_; p++) {
     size_t n = options_.hosts[p].size(), expected = options_.hosts[0].size();
+    if (n == 0 && options_.mode == Mode::kCoordinator && p > 0) continue;
     if (n == 0) throw BadArgument("rank " + std::to_string(p) + " has no address");
     if (n != expected && options_.mode == Mode::kHostfile) {
       throw BadArgument("rank " + std::to_string(p) + " has " + plural(n, "address") + " and rank 0 has " +
@@ -155,6 +177,7 @@ void Meeting::check_hosts() const {
 
 // Control, and a data connection per address; gang addresses are alternatives.
 uint32_t Meeting::n_channels() const {
+  if (has_cables()) return 1;
   return options_.mode == Mode::kGang ? 2 : 1 + static_cast<uint32_t>(options_.hosts[rank_].size());
 }
 
@@ -168,6 +191,8 @@ std::vector<Address> Meeting::addresses_of(int rank) const {
 
 std::string Meeting::name(int rank) const {
   std::string text = "rank " + std::to_string(rank);
+  if (options_.hosts[rank].empty())
+    return identities_[rank].host.empty() ? text : text + " (" + identities_[rank].host + ")";
   if (options_.mode == Mode::kHostfile || identities_[rank].host.empty()) {
     std::string all;
     for (const std::string& each : options_.hosts[rank]) all += (all.empty() ? "" : ", ") + each;
@@ -178,7 +203,7 @@ std::string Meeting::name(int rank) const {
 
 void Meeting::say(const std::string& text) const {
   if (!options_.verbose) return;
-  std::fprintf(stderr, "[ring] rank %d of %d: %s\n", rank_, size_, text.c_str());
+  std::fprintf(stderr, "%s%s\n", where(options_).c_str(), text.c_str());
 }
 
 // One listener for each address of this rank: on the contract's ports, or all on one port that the system
@@ -313,8 +338,102 @@ Wiring Meeting::gang() {
       complaint);
   share();
   run([&] { return have_all(others); }, complaint);
+  if (has_cables()) lay_cables();
   agree(through_rank_0(own_row()));
   return wiring();
+}
+
+// --- coordinator ---
+
+Wiring Meeting::coordinator() {
+  std::vector<int> others;
+  for (int p = 0; p < size_; p++) {
+    if (p != rank_ && (rank_ == 0 || p == 0)) others.push_back(p);
+  }
+  if (rank_ == 0) listen_here(true);
+  if (rank_ != 0) calls_->call(0, kControlChannel, addresses_of(0), false);
+  awaited_ = others;
+  auto met = [&](int p) { return have_control(p); };
+  run([&] { return std::all_of(others.begin(), others.end(), met); }, [&] { return complain_of(others); });
+  // The contract's port is for meeting only.
+  calls_->hang_up();
+
+  // Each rank listens where it has called rank 0 from: there the others reach it too.
+  int port = 0;
+  if (rank_ != 0) {
+    Address address = local_address(channels_[0][kControlChannel]);
+    address.set_port(0);
+    Fd listener = listen_on(address, false);
+    port = local_address(listener).port();
+    calls_->listen(std::move(listener));
+  }
+  read_places(through_rank_0(own_place(port)));
+  others.clear();
+  for (int p = 0; p < size_; p++) {
+    if (p == rank_ || !(may_have_cable(p) || may_share(p))) continue;
+    others.push_back(p);
+    if (p > rank_ && rank_ != 0) calls_->call(p, kControlChannel, later_[p], false);
+  }
+  run([&] { return std::all_of(others.begin(), others.end(), met); }, [&] { return complain_of(others); });
+  share();
+  lay_cables();
+  agree(through_rank_0(own_row()));
+  return wiring();
+}
+
+// A table entry, all of one size: the entry of the ring's table, and where this rank listens.
+std::string Meeting::own_place(int port) const {
+  std::string entry = own_entry(port);
+  entry.resize(kEntry + kHostBytes);
+  const Address address = rank_ == 0 ? Address{} : local_address(channels_[0][kControlChannel]);
+  std::string place = rank_ == 0 ? "" : to_string(address);
+  place = place.substr(0, place.rfind(':'));
+  place.resize(kPlaceBytes);
+  return entry + place;
+}
+
+void Meeting::read_places(const std::vector<std::string>& places) {
+  later_.resize(size_);
+  for (int p = 0; p < size_; p++) {
+    const std::string entry = places[p].substr(0, kEntry + kHostBytes);
+    const int port = read_entry(p, entry.substr(0, entry.find('\0', kEntry)));
+    if (p == rank_ || p == 0) continue;
+    const std::string place = places[p].substr(kEntry + kHostBytes);
+    later_[p] = resolve(place.substr(0, place.find('\0')) + ":" + std::to_string(port));
+  }
+}
+
+// --- cables ---
+
+std::map<int, std::string> Meeting::exchange(const std::function<std::string(int peer)>& message,
+                                             const std::vector<int>& peers, const std::string& what) {
+  std::vector<std::pair<RoundStream, std::string>> streams;
+  for (int p : peers) streams.emplace_back(stream(p), message(p));
+  PairRound round(rank_, size_, std::move(streams));
+  const std::vector<std::string> all = finish(round, what);
+  std::map<int, std::string> found;
+  for (int p : peers) found[p] = all[p];
+  return found;
+}
+
+// Receives are posted before a rank says where its queue pairs are, and nothing is sent before all ranks
+// have said how they reach the others, which comes after this.
+void Meeting::lay_cables() {
+  std::map<int, Address> near;
+  std::vector<int> peers;
+  for (int p = 0; p < size_; p++) {
+    const bool shares = arena_ && places_[p] != kNobody;
+    if (p == rank_ || shares || !may_have_cable(p)) continue;
+    near[p] = local_address(channels_[p][kControlChannel]);
+    peers.push_back(p);
+  }
+  cabling_ = std::make_unique<Cabling>(options_.cables, rank_);
+  cabling_->open(peers, near);
+  const auto offers = exchange([&](int p) { return cabling_->offer(p); }, peers, "the offers of cables");
+  cabling_->make(offers);
+  const auto ends = exchange([&](int p) { return cabling_->address(p); }, peers, "the ends of cables");
+  cabling_->connect(ends);
+  cabled_ = std::set<int>(peers.begin(), peers.end());
 }
 
 // --- hostfile ---
@@ -359,23 +478,29 @@ std::string Meeting::own_entry(int port) const {
   return entry + own.host;
 }
 
+// Who a rank is. Returns the port of its own listener.
+int Meeting::read_entry(int rank, const std::string& entry) {
+  if (entry.size() < kEntry)
+    throw Error("the table's entry of rank " + std::to_string(rank) + " is too short");
+  ByteReader reader(reinterpret_cast<const uint8_t*>(entry.data()));
+  auto port = reader.get<uint32_t>();
+  Identity& identity = identities_[rank];
+  identity.pid = reader.get<uint32_t>();
+  identity.node = reader.get<uint64_t>();
+  identity.processors = reader.get<uint32_t>();
+  reader.get_bytes(identity.door.data(), identity.door.size());
+  identity.host = entry.substr(kEntry);
+  return static_cast<int>(port);
+}
+
 void Meeting::read_entries(const std::vector<std::string>& entries) {
   later_.resize(size_);
   for (int p = 0; p < size_; p++) {
-    if (entries[p].size() < kEntry)
-      throw Error("the table's entry of rank " + std::to_string(p) + " is too short");
-    ByteReader reader(reinterpret_cast<const uint8_t*>(entries[p].data()));
-    auto port = reader.get<uint32_t>();
-    Identity& identity = identities_[p];
-    identity.pid = reader.get<uint32_t>();
-    identity.node = reader.get<uint64_t>();
-    identity.processors = reader.get<uint32_t>();
-    reader.get_bytes(identity.door.data(), identity.door.size());
-    identity.host = entries[p].substr(kEntry);
+    const int port = read_entry(p, entries[p]);
     if (p == rank_) continue;
     for (const std::string& text : options_.hosts[p]) {
       later_[p].push_back(resolve(text)[0]);
-      later_[p].back().set_port(static_cast<int>(port));
+      later_[p].back().set_port(port);
     }
   }
 }
@@ -446,6 +571,7 @@ std::string Meeting::own_row() const {
   std::string row(size_, 0);
   for (int p = 0; p < size_; p++) {
     bool shares = arena_ && places_[p] != kNobody;
+    if (p != rank_ && has_cables() && !shares && !cabled_.count(p)) continue;
     if (p != rank_ && have(p)) row[p] = static_cast<char>(shares ? Reach::kShared : Reach::kDirect);
   }
   row[rank_] = options_.checks;
@@ -491,6 +617,8 @@ Wiring Meeting::wiring() {
   wiring.arena = arena_;
   wiring.places = places_;
   wiring.checks = checks_;
+  wiring.label = options_.label;
+  if (has_cables()) wiring.cables.resize(size_);
   wiring.data.resize(size_);
   wiring.control.resize(size_);
   size_t n_reached = 0, n_shared = 0;
@@ -511,6 +639,11 @@ Wiring Meeting::wiring() {
     die_of_silence(channels_[p][kControlChannel], kSilenceSeconds + seconds_more);
     wiring.control[p] = std::move(channels_[p][kControlChannel]);
     if (reach == Reach::kShared) continue;
+    if (has_cables()) {
+      if (options_.verbose) say(name(p) + ": " + cabling_->describe(p));
+      wiring.cables[p] = cabling_->take(p);
+      continue;
+    }
     for (size_t i = 1; i < channels_[p].size(); i++) {
       choose_congestion_control(channels_[p][i], options_.congestion);
       wiring.data[p].push_back(std::move(channels_[p][i]));
@@ -543,6 +676,7 @@ Wiring connect(const ConnectOptions& options) {
   try {
     Meeting meeting(options);
     if (options.hosts.size() == 1) return alone();
+    if (options.mode == Mode::kCoordinator) return meeting.coordinator();
     return options.mode == Mode::kGang ? meeting.gang() : meeting.hostfile();
   } catch (const Interrupted&) {
     throw;

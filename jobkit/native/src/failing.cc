@@ -47,7 +47,8 @@ std::string Group::name(int rank) const {
 }
 
 std::string Group::where() const {
-  std::string text = "[ring] rank " + std::to_string(rank_) + " of " + std::to_string(members_.size());
+  std::string text =
+      "[" + mesh_->label() + "] rank " + std::to_string(rank_) + " of " + std::to_string(members_.size());
   if (context_ != 0) text += " (rank " + std::to_string(mesh_->rank()) + " of the whole job)";
   return text + ": ";
 }
@@ -82,8 +83,9 @@ void Group::lose(Turn& turn, int peer) {
   Verdict verdict = mesh_->verdict(peer);
   // What it said before it went is the better reason.
   if (auto found = failure()) pass_on(turn, *found);
-  std::string text = name(peer) + (verdict.left ? " left " : " is gone: ") + verdict.text;
-  int culprit = peer;
+  const char* state = verdict.left ? " left " : verdict.is_there ? " cannot be reached: " : " is gone: ";
+  std::string text = name(peer) + state + verdict.text;
+  int culprit = verdict.is_there ? kNobody : peer;
   if (verdict.by != kNobody) {
     culprit = verdict.by;
     text = name(peer) + " cannot be reached: " + name(culprit) + ", which passed on its messages, " +

@@ -12,6 +12,7 @@
 
 #include <poll.h>
 
+#include <climits>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -152,6 +153,17 @@ class Link {
   virtual bool pump_receive() = 0;
   // Adds what a thread that sleeps has to watch.
   virtual void watch(std::vector<pollfd>& descriptors) const = 0;
+  // Before it sleeps: what comes from now on makes a descriptor ready. True: what came before does not, so
+  // that it has to be looked for once more.
+  virtual bool fall_asleep() { return false; }
+  virtual void awake() {}
+  // How long it may sleep at most.
+  virtual int nap_ms() const { return INT_MAX; }
+  // Called some 20 times a second by whoever waits: looks whether what carries the link is still well.
+  virtual void look_after() {}
+  // Called at every tick by whoever waits for this peer: asks for a sign of life over what carries the link,
+  // and closes it after so many in vain.
+  virtual void ping(int most_unanswered) { (void)most_unanswered; }
 
   // No more messages will be written: ends the stream once those that are queued are out.
   virtual void finish_writing() = 0;
@@ -160,9 +172,11 @@ class Link {
   // Close: whatever is still under way is lost.
   virtual void shut() = 0;
   virtual bool all_ended() const = 0;
-  // "tcp", and how many connections.
+  // "tcp", "shm", "rc" or "uc", and how many connections.
   virtual const char* kind() const = 0;
   virtual size_t n_connections() const { return 1; }
+  // The devices, where that can be said.
+  virtual std::string carrier() const { return ""; }
 
   bool read_closed() const { return read_closed_; }
   bool write_closed() const { return write_closed_; }

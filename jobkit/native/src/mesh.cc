@@ -10,6 +10,7 @@
 #include "process.h"
 #include "shm_link.h"
 #include "tcp_link.h"
+#include "verbs_link.h"
 
 namespace jobkit {
 namespace {
@@ -44,6 +45,8 @@ std::shared_ptr<Mesh> Mesh::make(Wiring wiring, Warn warn, double heartbeat_s, s
 Mesh::Mesh(Wiring wiring, Warn warn, double heartbeat_s, std::string victim_file)
     : rank_(wiring.rank),
       size_(wiring.size),
+      label_(std::move(wiring.label)),
+      has_cables_(!wiring.cables.empty()),
       identities_(std::move(wiring.identities)),
       reach_(std::move(wiring.reach)),
       warn_(std::move(warn)),
@@ -70,6 +73,8 @@ Mesh::Mesh(Wiring wiring, Warn warn, double heartbeat_s, std::string victim_file
     }
     if (reach(rank_, p) == Reach::kShared) {
       links_[p] = std::make_unique<ShmLink>(p, arena_, wiring.places[p], *this);
+    } else if (has_cables_ && !wiring.cables[p].empty()) {
+      links_[p] = std::make_unique<VerbsLink>(p, std::move(wiring.cables[p]), *this);
     } else if (!wiring.data[p].empty()) {
       links_[p] = std::make_unique<TcpLink>(p, std::move(wiring.data[p]), *this);
     }
@@ -232,6 +237,9 @@ Outcome Mesh::wait(Work& work, Deadline deadline, const InterruptCheck& interrup
       bool stop = interrupted && interrupted();
       lock.held.lock();
       if (stop) return Outcome::kInterrupt;
+      for (auto& link : links_) {
+        if (link) link->look_after();
+      }
     }
     if (now - moved_at >= kStall) relieve();
     if (alone && (moved || (spins_ && now - moved_at < kSpin))) continue;
@@ -261,27 +269,39 @@ bool Mesh::nap(std::unique_lock<std::mutex>& lock, Deadline deadline) {
 
 void Mesh::poll_links(std::unique_lock<std::mutex>& lock, Deadline deadline, bool& interrupted) {
   watched_.assign(1, {wake_reader_.get(), POLLIN, 0});
+  bool must_look = arena_ != nullptr;
+  int limit_ms = kCheckMs;
   for (auto& link : links_) {
-    if (link) link->watch(watched_);
+    if (!link) continue;
+    link->watch(watched_);
+    must_look |= link->fall_asleep();
+    limit_ms = std::min(limit_ms, link->nap_ms());
   }
   if (arena_) {
     watched_.push_back({arena_->doorbell(), POLLIN, 0});
     arena_->fall_asleep();
-    // What came before that was said rings no bell.
-    if (pump(true, nullptr)) return arena_->awake();
   }
+  // What came before that was said rings no bell.
+  if (must_look && pump(true, nullptr)) return awake();
   n_watched_ = n_changes_;
   uint64_t health_before = health();
   lock.unlock();
   // A change after this look writes to the pipe; one before it is seen here.
-  int timeout_ms = health_before == health() ? deadline.poll_ms(kCheckMs) : 0;
+  int timeout_ms = health_before == health() ? deadline.poll_ms(limit_ms) : 0;
   int n = ::poll(watched_.data(), watched_.size(), timeout_ms);
   interrupted = n < 0 && errno == EINTR;
   char bytes[64];
   if (n > 0 && watched_[0].revents) (void)!::read(wake_reader_.get(), bytes, sizeof bytes);
   lock.lock();
+  awake();
+  if (n > 0 || limit_ms < kCheckMs) pump(true, nullptr);
+}
+
+void Mesh::awake() {
   if (arena_) arena_->awake();
-  if (n > 0) pump(true, nullptr);
+  for (auto& link : links_) {
+    if (link) link->awake();
+  }
 }
 
 void Mesh::wake() {

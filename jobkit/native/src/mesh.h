@@ -22,6 +22,7 @@
 #include "sharing.h"
 #include "survivors.h"
 #include "tcp_link.h"
+#include "verbs_cable.h"
 #include "waits.h"
 
 namespace jobkit {
@@ -42,9 +43,11 @@ enum class Reach : uint8_t { kNone = 0, kDirect = 1, kShared = 2 };
 struct Wiring {
   int rank = 0;
   int size = 1;
-  std::vector<Identity> identities;         // in rank order
-  std::vector<std::vector<Fd>> data;        // [peer]: none where there is no direct link
-  std::vector<Fd> control;                  // [peer]
+  std::vector<Identity> identities;                              // in rank order
+  std::string label = "ring";                                    // the backend, as errors name it
+  std::vector<std::vector<Fd>> data;                             // [peer]: none where there is no direct link
+  std::vector<std::vector<std::unique_ptr<VerbsCable>>> cables;  // [peer]: likewise
+  std::vector<Fd> control;                                       // [peer]
   std::vector<std::vector<uint8_t>> reach;  // reach[a][b]: a Reach; the same on all ranks
   std::shared_ptr<Arena> arena;             // of this node's ranks that share memory
   std::vector<int> places;                  // [rank]: its index in the arena, or kNobody
@@ -122,6 +125,7 @@ struct Verdict {
   bool left = false;  // in an orderly way
   int by = kNobody;   // it is there, but cannot be reached without this rank
   std::string text;
+  bool is_there = false;  // only its cable is broken
 };
 
 class Mesh final : public LinkObserver, public ControlObserver {
@@ -133,6 +137,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
 
   int rank() const { return rank_; }
   int size() const { return size_; }
+  const std::string& label() const { return label_; }
   const Identity& identity(int rank) const { return identities_[rank]; }
   bool is_direct(int a, int b) const { return a == b || reach_[a][b]; }
   Reach reach(int a, int b) const { return static_cast<Reach>(reach_[a][b]); }
@@ -140,6 +145,11 @@ class Mesh final : public LinkObserver, public ControlObserver {
   // Another thread has the links, or wants them.
   bool is_contended() const { return n_contenders_.load(std::memory_order_relaxed) > 1; }
   size_t n_connections(int peer) const { return links_[peer] ? links_[peer]->n_connections() : 0; }
+  // What leads to the peer, "" where nothing does; and over which devices.
+  std::string link_kind(int peer) const { return links_[peer] ? links_[peer]->kind() : ""; }
+  std::string link_carrier(int peer) const { return links_[peer] ? links_[peer]->carrier() : ""; }
+  // Whether links that do not share memory are RDMA cables: on all ranks or on none.
+  bool has_cables() const { return has_cables_; }
   // Under the lock: for Work.
   Link& link(int peer) { return *links_[peer]; }
   // Where calls go on record, if anywhere.
@@ -246,9 +256,12 @@ class Mesh final : public LinkObserver, public ControlObserver {
   void wake();
   bool nap(std::unique_lock<std::mutex>& lock, Deadline deadline);
   void poll_links(std::unique_lock<std::mutex>& lock, Deadline deadline, bool& interrupted);
+  void awake();
   void read_to_the_end();
 
   int rank_, size_;
+  const std::string label_;
+  const bool has_cables_;
   std::vector<Identity> identities_;
   std::vector<std::vector<uint8_t>> reach_;
   Routes routes_;

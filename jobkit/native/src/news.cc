@@ -10,10 +10,16 @@ namespace jobkit {
 namespace {
 
 // How long the control connection of a peer may lag behind its data connections in telling that it ended.
-constexpr auto kVerdict = std::chrono::seconds(2);
+constexpr std::chrono::milliseconds kVerdict = std::chrono::seconds(2);
+// Cables say nothing of a process that ended, or half a second later.
+constexpr std::chrono::milliseconds kCableVerdict(200);
 
 // Peers that a waiting rank asks at each tick whether they are alive.
 constexpr size_t kAskedAtOnce = 16;
+
+// Ticks without a sign of life over a cable after which it counts as broken, if the peer's control thread,
+// which lets it answer, is alive: a rank that hangs is found before that.
+constexpr int kCablePings = kHeartbeats + 2;
 
 }  // namespace
 
@@ -72,13 +78,16 @@ void Mesh::blame(int culprit) {
 
 Verdict Mesh::verdict(int peer) {
   std::unique_lock lock(news_mutex_);
-  news_.wait_for(lock, kVerdict, [&] { return peers_[peer].standing != Standing::kPresent; });
+  news_.wait_for(lock, has_cables_ ? kCableVerdict : kVerdict,
+                 [&] { return peers_[peer].standing != Standing::kPresent; });
   if (const Peer& found = peers_[peer]; found.standing != Standing::kPresent) {
     return {found.standing == Standing::kLeft, found.by, found.text};
   }
   lock.unlock();
   Lock links(*this);
-  return {false, kNobody, links_[peer] ? links_[peer]->reason() : "there is no link to it"};
+  Verdict found{false, kNobody, links_[peer] ? links_[peer]->reason() : "there is no link to it"};
+  found.is_there = has_cables_;
+  return found;
 }
 
 void Mesh::left(int peer, const std::string& text) {
@@ -146,6 +155,8 @@ Answer Mesh::own_answer() {
     answer.waits.push_back(std::move(wait));
   }
   Lock lock(*this);
+  // Whoever asks may want to know of its cables too whether they carry anything: they are answered here.
+  if (has_cables_) pump(true, nullptr);
   for (auto& [context, active] : actives_) answer.progress.push_back({context, active->seq});
   return answer;
 }
@@ -202,6 +213,12 @@ std::vector<int> Mesh::tick(const std::vector<int>& peers) {
     }
   }
   for (int p : asked) control_->ask(p);
+  {
+    Lock lock(*this);
+    for (int p : asked) {
+      if (links_[p]) links_[p]->ping(kCablePings);
+    }
+  }
   // Behind a rank that is hung the others cannot answer.
   std::vector<int> culprits;
   for (int p : hung) {

@@ -449,7 +449,7 @@ nb::dict PyGroup::topology() const {
   constexpr const char* reaches[] = {"relayed", "direct", "shm"};
   const Mesh& mesh = group().mesh();
   const std::vector<int>& members = group().members();
-  nb::list ranks, matrix, links;
+  nb::list ranks, matrix, connections, links;
   for (int p : members) {
     const Identity& identity = mesh.identity(p);
     nb::dict entry;
@@ -459,7 +459,11 @@ nb::dict PyGroup::topology() const {
     entry["node"] = identity.node;
     entry["processors"] = identity.processors;
     ranks.append(entry);
-    links.append(mesh.n_connections(p));
+    connections.append(mesh.n_connections(p));
+    nb::dict link;
+    link["kind"] = p == mesh.rank() ? "self" : mesh.link_kind(p);
+    link["devices"] = mesh.link_carrier(p);
+    links.append(link);
     nb::list row;
     for (int q : members) row.append(p == q ? "self" : reaches[static_cast<int>(mesh.reach(p, q))]);
     matrix.append(row);
@@ -468,7 +472,8 @@ nb::dict PyGroup::topology() const {
   result["kind"] = kinds[static_cast<int>(group().topology())];
   result["ranks"] = ranks;
   result["matrix"] = matrix;
-  result["connections"] = links;
+  result["connections"] = connections;
+  result["links"] = links;
   result["spins"] = mesh.spins();
   result["schedules"] = group().choices().text();
   return result;

@@ -163,4 +163,31 @@ bool StarRound::receive() {
   return true;
 }
 
+// --- between pairs ---
+
+PairRound::PairRound(int rank, int size, std::vector<std::pair<RoundStream, std::string>> streams)
+    : Round(rank, size, "") {
+  for (auto& each : all_) each = "";
+  for (auto& [stream, message] : streams) {
+    all_[stream.peer()].reset();
+    streams_.push_back(std::move(stream));
+    streams_.back().put(message);
+  }
+}
+
+bool PairRound::advance() {
+  watched_.clear();
+  bool is_over = true;
+  for (RoundStream& each : streams_) {
+    const bool is_out = each.flush();
+    std::optional<std::string>& theirs = all_[each.peer()];
+    if (!theirs) theirs = each.take();
+    const bool is_here = theirs.has_value();
+    is_over &= is_out && is_here;
+    const short events = static_cast<short>((is_out ? 0 : POLLOUT) | (is_here ? 0 : POLLIN));
+    if (events) watched_.push_back(each.watch(events));
+  }
+  return is_over;
+}
+
 }  // namespace jobkit

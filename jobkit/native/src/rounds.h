@@ -6,6 +6,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "socket.h"
@@ -20,6 +21,7 @@ class RoundStream {
       : socket_(&socket), peer_(peer), name_(std::move(name)) {}
 
   const std::string& name() const { return name_; }
+  int peer() const { return peer_; }
   // The next message, once all of it is there. Not a byte more is read: what follows the last one is for the
   // control thread.
   std::optional<std::string> take();
@@ -82,6 +84,18 @@ class StarRound final : public Round {
 
   std::vector<RoundStream> streams_;
   bool handed_out_ = false;
+};
+
+// Each rank gives each of some others a message of its own, and gets one from each: messages() has the peers'
+// in their places, and nothing in the others.
+class PairRound final : public Round {
+ public:
+  // streams[i] leads to the peer that messages[i] is for.
+  PairRound(int rank, int size, std::vector<std::pair<RoundStream, std::string>> streams);
+  bool advance() override;
+
+ private:
+  std::vector<RoundStream> streams_;
 };
 
 }  // namespace jobkit
