@@ -1,14 +1,11 @@
-"""Find out how hosts are cabled, write their hostfile, draw them.
-
-In this version from recorded outputs alone (--from).
-"""
+"""Find out how hosts are connected, write their hostfile, draw them, check them."""
 
 from __future__ import annotations
 
 import argparse
 
-HELP = "cabling of hosts: hostfiles and pictures"
-ACTIONS = ("discover", "graph")
+HELP = "cabling of hosts: hostfiles, checks and pictures"
+ACTIONS = ("discover", "check", "graph")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from jobkit.hosts import ethernet
 from jobkit.hosts.addresses import Pair
@@ -52,6 +54,23 @@ def rows(choice: Choice, addresses: Mapping[Cable, Pair]) -> tuple[Row, ...]:
 def ethernet_rows(hosts: tuple[Host, ...], addresses: tuple[tuple[str, ...], ...]) -> tuple[Row, ...]:
     """Return rows that lead over Ethernet or Wi-Fi, in the order of the hosts."""
     return tuple(Row(host.name, own) for host, own in zip(hosts, addresses, strict=True))
+
+
+def read(path: str) -> tuple[Row, ...]:
+    """Return the rows of a hostfile of either shape that `jobkit launch` has read before."""
+    content = json.loads(Path(path).read_text())
+    rows = content["hosts"] if isinstance(content, dict) else content
+    return tuple(Row(row["ssh"], tuple(row.get("ips") or ()), _frozen(row.get("rdma") or ())) for row in rows)
+
+
+def _frozen(devices: Iterable[Any]) -> tuple[Devices, ...]:
+    return tuple(tuple(own) if isinstance(own, list) else own for own in devices)
+
+
+def devices(row: Row) -> tuple[str, ...]:
+    """Return the names of a host's devices."""
+    found = [own if isinstance(own, tuple) else (own,) for own in row.rdma if own]
+    return tuple(dict.fromkeys(name for own in found for name in own))
 
 
 def to_json(rows: tuple[Row, ...], backend: str, envs: tuple[str, ...] = ()) -> str:

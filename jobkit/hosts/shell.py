@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import shlex
-import subprocess
 from dataclasses import dataclass
 from typing import Protocol
 
 from jobkit.errors import SubmitError, complaint
+from jobkit.hosts.here import Process
 from jobkit.remote import connection
 from jobkit.remote.connection import LostError
 
@@ -126,27 +125,6 @@ class Shell:
         self._pipes.close()
 
 
-class _Here:
-    """A shell on this machine."""
-
-    def __init__(self) -> None:
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(["/bin/sh"], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
-
-    def write(self, data: bytes) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(data)
-        self._process.stdin.flush()
-
-    def readline(self, size: int, /) -> bytes:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline(size)
-
-    def close(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._process.communicate(timeout=COMMAND_S)
-
-
 def start(host: str, is_here: bool) -> Shell:
     """Return a shell on a host.
 
@@ -158,7 +136,7 @@ def start(host: str, is_here: bool) -> Shell:
         LostError: The host cannot be reached now.
         SubmitError: It is refused, or refuses us.
     """
-    pipes = _Here() if is_here else connection.start(host, "/bin/sh", _FLAG)
+    pipes = Process(host, ["/bin/sh"]) if is_here else connection.start(host, "/bin/sh", _FLAG)
     try:
         return Shell(host, pipes)
     except BaseException:
