@@ -25,7 +25,7 @@ from jobkit.agent.request import Request
 from jobkit.agent.sentinel import FINISHED, GONE_GRACE_S, GROUP
 from jobkit.agent.setup import Setup
 from jobkit.agent.verdict import first_failure
-from jobkit.env import record
+from jobkit.env import oom, record
 from jobkit.env.mlx import failures
 from jobkit.env.processes import POLL_S, Ending, become_subreaper, marks, members, reap, send
 from jobkit.env.record import RankExit
@@ -98,6 +98,7 @@ class Server:
         self._loop.register(ends.lease, selectors.EVENT_READ, self._from_launcher)
         self._loop.register(ends.from_sentinel, selectors.EVENT_READ, self._sentinel_gone)
         self._children = self._watch_children()
+        self._oom_kills = oom.kills()
 
     # --- the loop
 
@@ -477,10 +478,12 @@ class Server:
             started=rank.began,
             ended=record.now(),
             order=len(self.exits),
-            hint=self._hint(rank) if status and not ended_by_jobkit else "",
+            hint=self._hint(rank, status) if status and not ended_by_jobkit else "",
         )
 
-    def _hint(self, rank: Rank) -> str:
+    def _hint(self, rank: Rank, status: int) -> str:
+        if status == Exit.SIGNAL + signal.SIGKILL and oom.kills() > self._oom_kills:
+            return oom.HINT
         tails = [bytes(source.tail) for source in rank.sources if source.stream == 2]
         return failures.hint(tails[0] if tails else _tail(self.folder / f"rank-{rank.rank}.err"))
 

@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Iterator, Sequence
 
+from jobkit.env import oom
 from jobkit.env.mlx import failures
 from jobkit.errors import Exit
 from jobkit.jobs.record import LOST, PREEMPTED, TIMEOUT, JobExit, TaskRecord
@@ -103,13 +104,13 @@ def _of_exit(task: TaskRecord, exit_: JobExit, job_id: str) -> Iterator[str]:
     elif exit_.kind == f"exit {Exit.TIME_LIMIT}":
         yield "124 is how the command `timeout` ends; the job's own time limit was not reached"
     else:
-        yield from _of_signal(exit_)
+        yield from _of_signal(exit_, task.reason or "")
 
 
-def _of_signal(exit_: JobExit) -> Iterator[str]:
+def _of_signal(exit_: JobExit, told: str) -> Iterator[str]:
     name = exit_.signal or _as_a_shell_says_it(exit_)
     where = f" on {exit_.host}" if exit_.host else ""
-    if name == "SIGKILL":
+    if name == "SIGKILL" and oom.HINT not in told:
         yield (
             "jobkit did not send SIGKILL: mostly it is the kernel's, as memory ran out (`dmesg` or "
             f"`journalctl -k`{where} names the process then), else a person's or the site's"

@@ -6,6 +6,7 @@ import doctest
 
 import pytest
 
+from jobkit.env import oom
 from jobkit.jobs import hints
 from jobkit.jobs.record import FAILED, JobExit, TaskRecord
 
@@ -95,3 +96,8 @@ def test_calls_that_differ() -> None:
     task = TaskRecord(None, state=FAILED, attempt=1, exit=exited(1))
     [said] = hints.hints(task, (), ("calls differ at #3: rank 0 called …",), "j")
     assert "JOBKIT_CHECK" in said
+
+
+def test_what_the_kernel_s_counter_has_told_is_not_guessed_again() -> None:
+    exit_ = killed("SIGKILL", 137)
+    assert of(exit_, reason=f"rank 1 on h: {exit_.kind}; {oom.HINT}") == ""
