@@ -16,7 +16,13 @@ from jobkit.env.home import home
 
 
 def launch(
-    asked: Request, job: Allocation, ranks: tuple[int, ...], environ: Mapping[str, str], **shown: bool
+    asked: Request,
+    job: Allocation,
+    ranks: tuple[int, ...],
+    environ: Mapping[str, str],
+    *,
+    label: bool,
+    table: bool,
 ) -> int:
     """Run a request's ranks on every host of a batch job; return the status of the first to fail.
 
@@ -25,7 +31,7 @@ def launch(
         job: The hosts.
         ranks: On each host.
         environ: Of the batch shell.
-        shown: As `Foreground` takes it.
+        label, table: As `Foreground` takes them.
 
     Raises:
         LaunchError: The starter is missing, or the run folder cannot be written.
@@ -45,6 +51,8 @@ def launch(
         overlay={**asked.overlay, **(meeting if len(hosts) > 1 else {})},
     )
     try:
-        return Foreground(whole, **shown).run(lambda: BatchCrew(whole, hosts, job.starters, job.environ))
+        return Foreground(whole, label=label, table=table).run(
+            lambda: BatchCrew(whole, hosts, job.starters, job.environ)
+        )
     finally:
         Path(run_dir, "token").unlink(missing_ok=True)

@@ -29,8 +29,24 @@ _PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)  # they mean the programs: write a
 class Foreground:
     """One launch, from its start to its exit status."""
 
-    def __init__(self, request: Request, *, label: bool, table: bool) -> None:
+    def __init__(
+        self,
+        request: Request,
+        *,
+        label: bool,
+        table: bool,
+        describe: Callable[[RankExit, int], str] | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            request: The job's.
+            label: Whether each line begins with its rank, on a pipe too.
+            table: Whether to show how the ranks do.
+            describe: Returns the message of a job that a rank's failure ended, given the number of ranks.
+        """
         self._request, self._table = request, table
+        self._describe = describe or of_rank
         self._lines = Lines(_prefixes(request.size, label), one_screen=_one_screen())
         self._queues: dict[int, deque[bytes]] = {1: deque(), 2: deque()}
         self._queued = 0
@@ -179,12 +195,12 @@ class Foreground:
         if isinstance(self._done, Lost):
             talk.error(self._done.message)
         elif self._done is not None and self._done.first is not None and not self._explained:
-            talk.error(describe(self._done.first, self._request.size))
+            talk.error(self._describe(self._done.first, self._request.size))
         if self._table:
             talk.say(table(self._exits))
 
 
-def describe(first: RankExit, size: int) -> str:
+def of_rank(first: RankExit, size: int) -> str:
     """Return the message of a job that a rank's failure ended."""
     how = f"was killed by {first.signal}" if first.signal else f"exited with status {first.status}"
     blamed = "" if first.victim_of is None else f" (its error names rank {first.victim_of})"

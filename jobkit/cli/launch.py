@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--hostfile", metavar="FILE", help="JSON file of hosts, one rank an entry, as mlx.launch has it")
     add(
-        "--backend", metavar="B", help="any, ring, jaccl, jaccl-ring, nccl or none (the hostfile's, else any)"
+        "--backend",
+        metavar="B",
+        help="any, ring, jaccl, jaccl-ring, nccl, mpi (through mpirun) or none (the hostfile's, else any)",
     )
     add(
         "--env",
@@ -43,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ARG",
-        help="taken for the sake of mlx.launch; has no effect in this version",
+        help="for mpirun, split as by a shell; repeatable",
     )
     add(
         "--connections-per-ip",
@@ -72,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="begin each line with its rank (on a terminal it always does, with several ranks)",
     )
     add("--table", action="store_true", help="at the end, print on stderr how each rank ended")
-    add("--stdin", default="all", metavar="R", help="who reads standard input: all, none or a rank (all)")
+    add("--stdin", metavar="R", help="who reads standard input: all, none or a rank (all)")
     add(
         "--agent-python",
         metavar="P",
@@ -123,6 +125,10 @@ def run(args: argparse.Namespace) -> int:
     ranks = () if job is None else tuple(args.repeat_hosts or own for own in job.ranks)
     cwd, where = folder.current(), hosts(args)
     asked = request(args, where, environ, cwd, os.isatty(1), sum(ranks) if job else None)
+    if job is None and asked.backend == ("mpi",):
+        from jobkit.cli import mpi_launch
+
+        return mpi_launch.launch(asked, where, args, environ)
     if not where.are_here:
         from jobkit.cli.ssh_launch import launch_on
 

@@ -104,7 +104,7 @@ def request(
         environ=scrub(environ),
         setup=(),
         overlay=given | (_VERBOSE if args.verbose else {}),
-        stdin=_stdin(args.stdin, size if total is None else total),
+        stdin=_stdin(args.stdin or "all", size if total is None else total),
         ports=_ports(args.starting_port),
         subnet=None,
         terminal=_terminal() if terminal else None,

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from jobkit.cli.foreground import describe, table
+from jobkit.cli.foreground import of_rank, table
 from jobkit.env.record import RankExit
 
 FAILED = RankExit(
@@ -27,7 +27,7 @@ KILLED = RankExit(0, "a", 137, "SIGKILL", True, None, "signal", FAILED.started, 
     ],
 )
 def test_a_failure_is_told_in_a_sentence(first: RankExit, size: int, text: str) -> None:
-    assert describe(first, size) == text
+    assert of_rank(first, size) == text
 
 
 def test_a_table_tells_how_each_rank_ended() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from clusters import guests, hosts, mpi, sge, slurm
+from clusters import guests, hosts, mpi, sge, slurm, sshd
+from clusters.site import Launch, Site
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +57,35 @@ def grid(_hosts_can_be_had: None, tmp_path_factory: pytest.TempPathFactory) -> I
     running = sge.GridEngine(tmp_path_factory.mktemp("sge"))
     yield running
     running.end()
+
+
+@pytest.fixture(scope="module")
+def _site(_hosts_can_be_had: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    if reason := sshd.why_not():
+        pytest.skip(reason)
+    found = Site(tmp_path_factory.mktemp("site"))
+    yield found
+    found.hosts.end()
+
+
+@pytest.fixture
+def site(_site: Site, wait: Callable[..., Any]) -> Iterator[Site]:
+    """The hosts, on which a test may leave nothing."""
+    yield _site
+    _site.trust(*_site.servers)
+    wait(lambda: not _site.left())
+    assert _site.left() == []
+
+
+@pytest.fixture
+def launch(site: Site, tmp_path: Path) -> Launch:
+    """Run `jobkit launch` on the laptop to its end."""
+
+    def run(
+        *words: str, stdin: str = "", cwd: Path = tmp_path, **popen: Any
+    ) -> subprocess.CompletedProcess[str]:
+        process = site.launch(*words, cwd=cwd, **popen)
+        out, error = process.communicate(stdin, timeout=120)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+
+    return run
