@@ -53,9 +53,11 @@ def _run(args: argparse.Namespace, found: Found, planned: tuple[Pair, ...]) -> i
     outcome = applying.apply(hosts, hosts_source.shell, say)
     for error in outcome.errors:
         talk.error(error)
-    if outcome.errors:
+    if outcome.errors or outcome.is_interrupted:
         done = ", ".join(outcome.taken_back)
         talk.say(f"taken back what was changed on {done}" if done else "no other host was changed")
+        if outcome.is_interrupted:
+            raise KeyboardInterrupt
         return Exit.FINDING
     for name, count in outcome.changes.items():
         talk.say(f"{name}: {count} change{'s' * (count != 1)}" if count else f"{name}: nothing to change")

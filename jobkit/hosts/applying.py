@@ -37,6 +37,7 @@ class Host:
         undo: What takes back what was changed, the last change first.
         error: Why it stopped; "" if it did not.
         is_lost: Whether the connection broke.
+        turn: Held by whoever talks to the shell.
     """
 
     shell: Shell
@@ -44,6 +45,7 @@ class Host:
     undo: list[Undo] = field(default_factory=list)
     error: str = ""
     is_lost: bool = False
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def name(self) -> str:
@@ -59,11 +61,13 @@ class Outcome:
         changes: Commands that were run, by host.
         errors: Why it failed, and the state of every host whose changes could not be taken back.
         taken_back: Hosts whose changes were.
+        is_interrupted: Whether the user ended it.
     """
 
     changes: dict[str, int]
     errors: tuple[str, ...] = ()
     taken_back: tuple[str, ...] = ()
+    is_interrupted: bool = False
 
 
 def without_sudo(shells: Sequence[Shell]) -> list[str]:
@@ -87,33 +91,32 @@ def apply(hosts: Sequence[Host], again: Callable[[str], Shell], say: Say) -> Out
     """
     stop = threading.Event()
     by_name = {host.name: host for host in hosts}
+    is_interrupted = False
     try:
         fan_out.each(list(by_name), lambda name: _change(by_name[name], stop, say))
-    except BaseException:
+    except KeyboardInterrupt:
+        is_interrupted = True
         stop.set()
-        _take_back(hosts, again, say)
-        raise
-    if not any(host.error for host in hosts):
+    if not is_interrupted and not any(host.error for host in hosts):
         return Outcome({host.name: len(host.undo) for host in hosts})
     failed = [host.error for host in hosts if host.error]
-    changed = [host for host in hosts if host.undo]
-    left = _take_back(hosts, again, say)
-    taken_back = tuple(host.name for host in changed if not host.undo)
-    return Outcome({host.name: 0 for host in hosts}, (*failed, *left), taken_back)
+    taken_back, left = _take_back(by_name, again, say)
+    return Outcome({host.name: 0 for host in hosts}, (*failed, *left), taken_back, is_interrupted)
 
 
 def _change(host: Host, stop: threading.Event, say: Say) -> None:
-    try:
-        for step in host.steps:
-            if stop.is_set():
-                return
-            _make(host, step, say)
-            if host.error:
-                stop.set()
-                return
-    except JobkitError as error:
-        host.error, host.is_lost = str(error), True
-        stop.set()
+    with host.turn:
+        try:
+            for step in host.steps:
+                if stop.is_set():
+                    return
+                _make(host, step, say)
+                if host.error:
+                    stop.set()
+                    return
+        except JobkitError as error:
+            host.error, host.is_lost = str(error), True
+            stop.set()
 
 
 def _make(host: Host, step: Step, say: Say) -> None:
@@ -135,34 +138,46 @@ def _never_asking(command: str) -> str:
     return command.replace("sudo ", "sudo -n ")
 
 
-def _take_back(hosts: Sequence[Host], again: Callable[[str], Shell], say: Say) -> list[str]:
-    """Take back what was changed; return the state of the hosts on which that failed."""
-    by_name = {host.name: host for host in hosts if host.undo}
-    fan_out.each(list(by_name), lambda name: _undo(by_name[name], again, say))
-    return [
+def _take_back(
+    hosts: dict[str, Host], again: Callable[[str], Shell], say: Say
+) -> tuple[tuple[str, ...], list[str]]:
+    """Take back what was changed; return the hosts where that was done, and the state of those where not."""
+    were_changed = fan_out.each(list(hosts), lambda name: _undo(hosts[name], again, say))
+    left = [
         complaint(
             host.name,
             f"its changes could not be taken back ({host.error.partition(': ')[2] or 'no answer'})",
             hint="run there: " + "; ".join(undo.command for undo in host.undo),
         )
-        for host in by_name.values()
+        for host in hosts.values()
         if host.undo
     ]
+    done = [
+        host.name
+        for host, was_changed in zip(hosts.values(), were_changed, strict=True)
+        if was_changed is True and not host.undo
+    ]
+    return tuple(done), left
 
 
-def _undo(host: Host, again: Callable[[str], Shell], say: Say) -> None:
-    if host.is_lost:
-        host.shell.close()
-        host.shell = again(host.name)
-    while host.undo:
-        undo = host.undo[0]
-        if not undo.is_needed or host.shell.run(undo.is_needed).status == 0:
-            say(f"{host.name}: {undo.command}")
-            done = host.shell.run(_never_asking(undo.command))
-            if done.status:
-                host.error = complaint(host.name, f"`{undo.command}` failed: {done.why}")
-                return
-        host.undo.pop(0)
+def _undo(host: Host, again: Callable[[str], Shell], say: Say) -> bool:
+    """Take back what was changed on a host; return whether anything was."""
+    with host.turn:
+        if not host.undo:
+            return False
+        if host.is_lost:
+            host.shell.close()
+            host.shell = again(host.name)
+        while host.undo:
+            undo = host.undo[0]
+            if not undo.is_needed or host.shell.run(undo.is_needed).status == 0:
+                say(f"{host.name}: {undo.command}")
+                done = host.shell.run(_never_asking(undo.command))
+                if done.status:
+                    host.error = complaint(host.name, f"`{undo.command}` failed: {done.why}")
+                    return True
+            host.undo.pop(0)
+    return True
 
 
 def _by_name(shells: Sequence[Shell], do: Callable[[Shell], str]) -> Callable[[str], str]:

@@ -17,7 +17,8 @@ def connect(hosts: tuple[Host, ...]) -> Topology:
     """
     ports = _ports(hosts)
     cables = {cable for uuid in ports if (cable := _cable(ports, uuid))}
-    remarks = [remark for uuid in ports if (remark := _remark(hosts, ports, uuid))]
+    remarks = [f"{host.name}: has no Thunderbolt port" for host in hosts if not host.ports]
+    remarks += [remark for uuid in ports if (remark := _remark(hosts, ports, uuid))]
     return Topology(hosts, tuple(sorted(cables, key=_place)), tuple(remarks))
 
 

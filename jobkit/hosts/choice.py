@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -113,8 +114,8 @@ def _remedy(host: Host) -> str:
 
 def _fastest(host: Host) -> int:
     """Return the speed of a Mac's fastest port in Gb/s; 0 where none is known."""
-    words = [port.speed.split()[0] for port in host.ports if port.speed]
-    return max((int(word) for word in words if word.isdecimal()), default=0)
+    speeds = [re.match(r"\d+", port.speed) for port in host.ports]
+    return max((int(speed.group()) for speed in speeds if speed), default=0)
 
 
 def _mesh(topology: Topology, gap: str) -> Choice:

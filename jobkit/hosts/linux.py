@@ -1,4 +1,4 @@
-"""Read what `ip -json`, `rdma -json link` and sysfs of Linux say about interfaces and RDMA devices."""
+"""Read what `ip -json`, `rdma -j link` and sysfs of Linux say about interfaces and RDMA devices."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def devices(sysfs: str, links: str) -> tuple[Device, ...]:
 
     Args:
         sysfs: Lines PATH:CONTENT of /sys/class/infiniband; "" without devices.
-        links: The output of `rdma -json link`, which tells the interface where sysfs does not; "" without.
+        links: The output of `rdma -j link`, which tells the interface where sysfs does not; "" without.
     """
     ports: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
     for line in sysfs.splitlines():

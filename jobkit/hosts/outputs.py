@@ -16,7 +16,8 @@ IP_ADDRESS, IP_ROUTE = "ip_address.json", "ip_route.json"
 RDMA_LINK, INFINIBAND = "rdma_link.json", "infiniband.txt"
 
 COMMON = {SYSTEM: "uname -s", SSH: "echo $SSH_CONNECTION"}
-# Files that a port keeps about itself; the path is in front of each line.
+# Files that a port keeps about itself; the path is in front of each line. Its table of GIDs is nearly empty.
+_NO_GID = r":\(0000:\)\{7\}0000$"
 _PORT = "/sys/class/infiniband/*/ports/*"
 _FILES = " ".join(f"{_PORT}/{name}" for name in ("state", "rate", "link_layer", "gids/*", "gid_attrs/*/*"))
 COMMANDS: dict[str, dict[str, str]] = {
@@ -32,8 +33,8 @@ COMMANDS: dict[str, dict[str, str]] = {
     LINUX: {
         IP_ADDRESS: "ip -json address",
         IP_ROUTE: "ip -json -4 route",
-        RDMA_LINK: "rdma -json link",
-        INFINIBAND: f"grep -Hs . {_FILES} || test $? -lt 3",
+        RDMA_LINK: "rdma -j link",
+        INFINIBAND: f"grep -Hs . {_FILES} | grep -v '{_NO_GID}'; true",
     },
 }
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from jobkit.cli import hosts_discover
 
 
 @pytest.fixture
@@ -135,3 +141,50 @@ def test_flags_that_cannot_be_honoured_are_refused(
 
     assert (done.status, done.out) == (2, "")
     assert wrong in done.err
+
+
+def recorded_ring(folder: Path, size: int) -> None:
+    """Record a ring of so many Macs."""
+    hardware = "".join(f"Hardware Port: Thunderbolt {n}\nDevice: en{n + 1}\n\n" for n in (1, 2))
+    for host in range(size):
+        buses = [
+            {
+                "domain_uuid_key": f"{host}-{port}",
+                "receptacle_1_tag": {"receptacle_id_key": str(port)},
+                "_items": [{"domain_uuid_key": f"{(host + (1, -1)[port - 1]) % size}-{3 - port}"}],
+            }
+            for port in (1, 2)
+        ]
+        own = folder / f"h{host}"
+        own.mkdir(parents=True)
+        (own / "system_profiler.json").write_text(json.dumps({"SPThunderboltDataType": buses}))
+        (own / "networksetup.txt").write_text(hardware)
+
+
+def test_250_hosts(jobkit: Callable[..., Any], tmp_path: Path) -> None:
+    recorded_ring(tmp_path / "ring", 250)
+
+    done = jobkit("hosts", "discover", "--from", str(tmp_path / "ring"))
+
+    assert (done.status, done.json["backend"]) == (0, "ring")
+    assert [host["ssh"] for host in done.json["hosts"]] == [f"h{n}" for n in range(250)]
+    assert len({ip for host in done.json["hosts"] for ip in host["ips"]}) == 250
+    drawn = jobkit("hosts", "graph", "--from", str(tmp_path / "ring"), "--format", "svg", "--need", "ring")
+    assert (drawn.status, drawn.out.count("<path")) == (0, 250)
+
+
+def test_the_flags_of_mlx_are_all_there(jobkit: Callable[..., Any]) -> None:
+    pytest.importorskip("mlx.core", reason="mlx is not installed")
+    theirs = subprocess.run(
+        [sys.executable, "-c", "from mlx._distributed_utils.config import main; main()", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    ours = argparse.ArgumentParser()
+    hosts_discover.add_arguments(ours)
+
+    flags = set(re.findall(r"--[a-z-]+", theirs))
+
+    assert {"--hosts", "--auto-setup", "--no-auto-setup", "--dot"} <= flags
+    assert flags <= {flag for action in ours._actions for flag in action.option_strings}

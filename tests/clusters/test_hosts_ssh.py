@@ -230,6 +230,40 @@ print(group.rank(), group.size(), total, flush=True)
 """
 
 
+NATIVE_SUM = """
+import numpy as np
+import jobkit.native as dist
+group = dist.init(strict=True)
+total = int(dist.all_sum(np.array([group.rank() + 1]))[0])
+kinds = sorted({link["kind"] for link in group.topology()["links"]})
+print(group.rank(), group.size(), total, group.backend, *kinds, flush=True)
+"""
+
+
+def test_a_mesh_that_was_found_carries_sums_over_what_stands_for_its_devices(
+    mesh4: Macs, tmp_path: Path, repository: Path
+) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler here")
+    library = tmp_path / "libibverbs.so.1"
+    source = repository / "tests/native/src/standin/ibverbs.c"
+    flags = ["-fPIC", "-shared", f"-I{repository}/jobkit/native/src", "-o", str(library)]
+    subprocess.run([compiler, *flags, str(source)], check=True)
+    assert discover(mesh4, tmp_path, "--backend", "jaccl", "--output", "mesh.json").returncode == 0
+    (tmp_path / "sum.py").write_text(NATIVE_SUM)
+    (tmp_path / "fabric").mkdir()
+    devices = ",".join(f"rdma_en{n}" for n in range(2, 8))
+
+    done = mesh4.run(
+        "jobkit", "launch", "--hostfile", "mesh.json", "--env", f"JOBKIT_JACCL_LIBRARY={library}",
+        "--env", f"STANDIN_FABRIC={tmp_path}/fabric", "--env", f"STANDIN_DEVICES={devices}",
+        "--env", "STANDIN_MODE=apple", "sum.py", cwd=tmp_path,
+    )  # fmt: skip
+
+    assert sums(done) == [f"{rank} 4 10 jaccl self uc" for rank in range(4)], done.stderr
+
+
 def sums(done: Any) -> list[str]:
     return sorted(line.strip() for line in done.stdout.splitlines() if line[:1].isdigit())
 

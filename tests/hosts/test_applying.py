@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -121,6 +122,21 @@ def test_of_a_host_that_is_lost_the_state_is_told_or_taken_back_over_another_con
             assert found.errors[1].endswith(remedy)
         for name in left:
             (tmp_path / name).unlink()
+
+
+def test_an_interrupt_takes_all_back_when_the_command_under_way_has_ended(
+    start: Callable[[str], Shell], step: Callable[..., Step], tmp_path: Path
+) -> None:
+    interrupt = f"kill -INT {os.getpid()}; sleep 1; touch"
+    hosts = [
+        applying.Host(start("a"), (step("a1"), step("a2", interrupt), step("a3"))),
+        applying.Host(start("b"), (step("b1"),)),
+    ]
+
+    found = applying.apply(hosts, never, silence)
+
+    assert (found.is_interrupted, found.errors, files(tmp_path)) == (True, (), [])
+    assert "a" in found.taken_back
 
 
 def test_sudo_that_asks_or_is_missing_is_found_before(start: Callable[[str], Shell], tmp_path: Path) -> None:

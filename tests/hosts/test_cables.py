@@ -20,6 +20,10 @@ def test_the_cables_of_the_recorded_layouts(layout: Callable[..., Topology], nam
     assert (len(found.cables), found.remarks) == (count, ())
 
 
+def test_a_mac_without_thunderbolt_is_told() -> None:
+    assert connect((Host("a"),)).remarks == ("a: has no Thunderbolt port",)
+
+
 def test_cables_are_found_from_both_ends_and_counted_once() -> None:
     hosts = (
         Host("a", (Port("en10", "A2", "B1"), Port("en2", "A1", "B2", speed="80 Gb/s"))),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from jobkit.hosts import choice
-from jobkit.hosts.model import Device, Topology
+from jobkit.hosts.model import Device, Port, Topology
 
 
 def go_on() -> bool:
@@ -109,6 +109,25 @@ def test_two_backends_ask_for_the_same_ring_once(wired: Callable[..., Topology])
 
     assert len(asked) == 2 * steps
     assert found.problems[2] == alone.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("speed", "remedy"),
+    [
+        ("40 Gb/s", "its ports run at 40 Gb/s, and RDMA needs Thunderbolt 5"),
+        ("80\u00a0Gb/s", "run `rdma_ctl enable` in macOS Recovery (Thunderbolt 5)"),
+        ("", "run `rdma_ctl enable` in macOS Recovery (Thunderbolt 5)"),
+    ],
+)
+def test_what_a_mac_without_rdma_needs(wired: Callable[..., Topology], speed: str, remedy: str) -> None:
+    topology = wired(2, [(0, 1)])
+    hosts = tuple(
+        replace(host, rdma=(), ports=(Port("en2", host.name, "", "", speed),)) for host in topology.hosts
+    )
+
+    found = choice.choose(replace(topology, hosts=hosts), "", go_on)
+
+    assert (found.backend, found.problems[0]) == ("ring", f"jaccl: no RDMA device on h0, h1: {remedy}")
 
 
 def test_hosts_without_cables_and_one_host_alone(wired: Callable[..., Topology]) -> None:

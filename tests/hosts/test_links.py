@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from jobkit.hosts import choice, links
+from pathlib import Path
+
+from jobkit.hosts import choice, links, recording
+from jobkit.hosts.machine import RDMA
 from jobkit.hosts.model import LINUX, Cable, Device, End, Gid, Host, Network
 
 
@@ -109,3 +112,17 @@ def test_without_devices_the_remedy_is_that_of_linux() -> None:
         "jaccl: no RDMA device on h1, h2: load the adapter's driver, or make one: "
         "sudo rdma link add rxe0 type rxe netdev eth0",
     )
+
+
+def test_guests_with_soft_roce_as_they_were_recorded(repository: Path) -> None:
+    """Two cables lead from one to the other, and one of them has devices."""
+    found = links.connect(recording.read(str(repository / "tests/data/rdma"), over=RDMA))
+
+    assert (found.cables, found.remarks) == (
+        (Cable((End(0, "eth0"), End(1, "eth0")), "2.5 Gb/sec (1X SDR)"),),
+        (),
+    )
+    device = found.hosts[0].rdma[0]
+    assert (device.name, device.state, device.layer) == ("rxe0", "ACTIVE", "Ethernet")
+    assert [(gid.index, gid.kind) for gid in device.gids] == [(0, "RoCE v2"), (1, "RoCE v2")]
+    assert [host.addresses for host in found.hosts] == [("10.1.0.1", "10.2.0.1"), ("10.1.0.2", "10.2.0.2")]
