@@ -50,8 +50,9 @@ def launch(
         nodes=len(hosts),
         overlay={**asked.overlay, **(meeting if len(hosts) > 1 else {})},
     )
+    host_of = [name for name, n in hosts for _ in range(n)]
     try:
-        return Foreground(whole, label=label, table=table).run(
+        return Foreground(whole, label=label, table=table, hosts=host_of).run(
             lambda: BatchCrew(whole, hosts, job.starters, job.environ)
         )
     finally:

@@ -8,7 +8,7 @@ import select
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 from jobkit.agent.client import Agent
@@ -17,6 +17,7 @@ from jobkit.agent.events import Done, Event, Exited, Lost, Output, Problem
 from jobkit.agent.lines import Lines, prefixes
 from jobkit.agent.request import Request
 from jobkit.cli import talk
+from jobkit.cli.live import Live
 from jobkit.env.record import RankExit
 from jobkit.errors import Exit
 
@@ -36,17 +37,20 @@ class Foreground:
         label: bool,
         table: bool,
         describe: Callable[[RankExit, int], str] | None = None,
+        hosts: Sequence[str] = (),
     ) -> None:
         """Prepare.
 
         Args:
             request: The job's.
             label: Whether each line begins with its rank, on a pipe too.
-            table: Whether to show how the ranks do.
+            table: Whether to show a table of the ranks: live on a terminal, else at the end.
+            hosts: Of each rank; () for all on this one.
             describe: Returns the message of a job that a rank's failure ended, given the number of ranks.
         """
         self._request, self._table = request, table
         self._describe = describe or of_rank
+        self._live = Live(hosts or [os.uname().nodename] * request.size) if table and os.isatty(2) else None
         self._lines = Lines(_prefixes(request.size, label), one_screen=_one_screen())
         self._queues: dict[int, deque[bytes]] = {1: deque(), 2: deque()}
         self._queued = 0
@@ -65,7 +69,7 @@ class Foreground:
         Args:
             start: Starts the agent of this host, or those of several.
         """
-        with _Signals(self._signals) as wake, start() as agent:
+        with _Signals(self._signals) as wake, self._live or contextlib.nullcontext(), start() as agent:
             while self._done is None or (self._queued and not self._broken):
                 self._turn(agent, wake)
         self._summary()
@@ -89,6 +93,8 @@ class Foreground:
                 self._hear(event)
         for stream, text in self._lines.due(time.monotonic()):
             self._queue(stream, text)
+        if self._live is not None:
+            self._live.on_time()
         for stream in writable:
             self._write(agent, stream)
 
@@ -103,13 +109,18 @@ class Foreground:
         return readable, writable
 
     def _patience(self) -> float | None:
-        times = [t for t in (self._lines.next_due(), self._end_at) if t is not None]
+        drawing = None if self._live is None else self._live.due_at()
+        times = [t for t in (self._lines.next_due(), self._end_at, drawing) if t is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     # --- what happens
 
     def _hear(self, event: Event) -> None:
+        if self._live is not None:
+            self._live.hear(event)
         if isinstance(event, Output):
+            if self._live is not None and os.isatty(event.stream):
+                return  # the table has the terminal
             self._queue(
                 event.stream, self._lines.feed(event.rank, event.stream, event.data, time.monotonic())
             )
@@ -196,8 +207,16 @@ class Foreground:
             talk.error(self._done.message)
         elif self._done is not None and self._done.first is not None and not self._explained:
             talk.error(self._describe(self._done.first, self._request.size))
-        if self._table:
+        if self._live is not None:
+            self._last_words(self._live)
+        elif self._table:
             talk.say(table(self._exits))
+
+    def _last_words(self, live: Live) -> None:
+        """Show what the first to fail has written at last, of which the table has one line."""
+        first = self._done.first if isinstance(self._done, Done) else None
+        if first is not None:
+            talk.say("\n".join(f"[{first.rank}] {line}" for line in live.tail(first.rank)))
 
 
 def of_rank(first: RankExit, size: int) -> str:

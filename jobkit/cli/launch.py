@@ -73,7 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="begin each line with its rank (on a terminal it always does, with several ranks)",
     )
-    add("--table", action="store_true", help="at the end, print on stderr how each rank ended")
+    add(
+        "--table",
+        action="store_true",
+        help="show on stderr how the ranks do: on a terminal host, state and last line of each while "
+        "they run, else how each ended",
+    )
     add("--stdin", metavar="R", help="who reads standard input: all, none or a rank (all)")
     add(
         "--agent-python",

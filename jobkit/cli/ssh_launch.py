@@ -30,7 +30,7 @@ def launch_on(asked: Request, hosts: Hosts, args: argparse.Namespace) -> int:
     )
     groups = grouped(hosts.names)
     whole = replace(asked, local_size=len(groups[0].ranks), nodes=len(groups), addresses=hosts.addresses)
-    foreground = Foreground(whole, label=args.label, table=args.table)
+    foreground = Foreground(whole, label=args.label, table=args.table, hosts=hosts.names)
     return foreground.run(lambda: SshCrew(whole, groups, there))
 
 

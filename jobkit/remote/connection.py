@@ -28,10 +28,16 @@ SILENCE_S = 45.0
 # sshd drops some of many connections that come at once.
 _TRIES = 4
 _STDERR_BYTES = 8192
+# A server that drops a connection does so at once; one that has taken longer will take as long again.
+_DROPS_IN_S = 5.0
 
 
 class LostError(SubmitError):
     """The machine cannot be reached now, or the connection broke: another try may succeed."""
+
+
+class _DroppedError(LostError):
+    """The server hung up before it had said who it is, as it does when many connect at once."""
 
 
 class Channel:
@@ -127,6 +133,12 @@ class Channel:
         status = int(self._channel.exit_status)
         return None if status < 0 else status
 
+    def forget_words(self) -> None:
+        """Read over what has been written to standard error until now: a login shell's."""
+        while self._channel.recv_stderr_ready():
+            self._channel.recv_stderr(1 << 16)
+        self._stderr.clear()
+
     def last_words(self) -> str:
         """Return the last line that the command has written to standard error."""
         while self._channel.recv_stderr_ready():
@@ -154,11 +166,12 @@ def start(login: str, command: str, where: str = "slurm.login", keys: str = host
     """
     for attempt in range(_TRIES):
         connection = _connection(login, where, keys)
+        began = time.monotonic()
         try:
             _open(connection, login, where)
-        except LostError:
+        except _DroppedError:
             connection.close()
-            if attempt == _TRIES - 1:
+            if attempt == _TRIES - 1 or time.monotonic() > began + _DROPS_IN_S:
                 raise
             time.sleep(random.uniform(0.2, 0.6) * 2**attempt)
         except BaseException:
@@ -235,8 +248,10 @@ def _open_one(connection: Any, login: str, where: str) -> None:
         wrong = f"no such host: {error.strerror}"
         hint = f"{where} takes user@host, or a Host of ~/.ssh/config"
         raise SubmitError(complaint(login, wrong, hint=hint)) from error
-    except (paramiko.SSHException, OSError, EOFError) as error:
+    except (paramiko.ChannelException, paramiko.ssh_exception.NoValidConnectionsError, TimeoutError) as error:
         raise LostError(complaint(login, f"cannot be reached: {_words(error)}")) from error
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        raise _DroppedError(complaint(login, f"cannot be reached: {_words(error)}")) from error
 
 
 def _unknown(login: str, host: str, kind: str, fingerprint: str) -> SubmitError:

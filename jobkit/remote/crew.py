@@ -168,6 +168,13 @@ class SshCrew(Crew):
     def _kill(self) -> None:
         self._has_lost = True
 
+    def _lost(self, members: list[Member], why: str) -> list[Event]:
+        """Go on without hosts; one whose agent has failed has said why on standard error."""
+        if len(members) == 1 and members[0].node in self._reached:
+            words = self._reached[members[0].node].channel.last_words()
+            why += f" ({words})" if words else ""
+        return super()._lost(members, why)
+
     def _leave(self, deadline: float) -> None:
         self._is_closed = True
         self._hang_up()

@@ -71,6 +71,7 @@ def reach(
         channel = connection.start(login, session.command(pythons[0]), FLAG, keys)
         channel, hello = _asked(channel, pythons, (workdir, is_asked_for, list(words)))
         _check(login, hello)
+        channel.forget_words()
         return Reached(channel, **{name: hello[name] for name in Reached.__match_args__ if name in hello})
     except BaseException as error:
         if channel is not None:

@@ -45,6 +45,8 @@ class Shell:
     def last_words(self) -> str:
         return self.stderr.read().decode().strip().rpartition("\n")[2]
 
+    def forget_words(self) -> None: ...
+
     def read_some(self, size: int) -> bytes:
         return self.stdout.read1(size)
 
