@@ -50,9 +50,7 @@ def test_each_rank_has_its_host_its_state_and_its_last_line(screen: Callable[[],
         table.hear(Output(1, 2, b"\x1b[31mstep 1\rstep 2\x1b[0m"))
         table.hear(end(2, 0))
         table.hear(end(3, 137, "SIGKILL"))
-    rows = [line.split() for line in shown(other).replace("\r", "").split("\n")]
-    plain = [[word.split("m")[-1] if "\x1b" in word else word for word in row] for row in rows]
-    text = [" ".join(row) for row in plain]
+    text = [" ".join(live.plain(line.encode()).split()) for line in shown(other).split("\n")]
     assert any("0 h1" in line and "runs" in line and "second" in line for line in text), text
     assert any("h2" in line and "step 2" in line for line in text)
     assert any("h3" in line and "done" in line for line in text)
