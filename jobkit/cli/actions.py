@@ -16,7 +16,8 @@ from jobkit.jobs.record import CANCELLED, ENDED, SUCCEEDED, Record, TaskRecord
 _ON, _WORKSPACE, _SUMMARY = "GITHUB_ACTIONS", "GITHUB_WORKSPACE", "GITHUB_STEP_SUMMARY"
 # GitHub shows no more annotations of a step, and takes no summary above 1 MiB.
 _MOST_FAILURES = 10
-_PLACE = re.compile(r"^(\S+?):(\d+): (.*)$")  # of a complaint about a spec
+_COMPLAINTS = re.compile(r"\n(?!\n|hint:)")  # a line each; a hint stays with its own
+_PLACE = re.compile(r"(.+?):(\d+): (.*)", re.DOTALL)  # of a complaint about a spec
 
 
 def is_on(environ: Mapping[str, str]) -> bool:
@@ -43,13 +44,13 @@ def report(jobs: list[tuple[Path, Record]], environ: Mapping[str, str]) -> None:
 
 
 def refused(message: str, environ: Mapping[str, str]) -> None:
-    """Annotate what kept specs from being submitted; a complaint about a spec at its line."""
+    """Annotate what is wrong with specs, or kept them from being submitted: a complaint at its line."""
     if not is_on(environ):
         return
-    for line in message.partition("\n\n")[0].splitlines():
-        place = _PLACE.match(line)
+    for complaint in _COMPLAINTS.split(message)[:_MOST_FAILURES]:
+        place = _PLACE.match(complaint)
         where = {"file": _relative(place[1], environ), "line": place[2]} if place else {}
-        talk.say(command("error", {**where, "title": "jobkit"}, place[3] if place else line))
+        talk.say(command("error", {**where, "title": "jobkit"}, place[3] if place else complaint))
 
 
 def _failed(task: TaskRecord) -> bool:

@@ -89,4 +89,9 @@ def _talk(result: dict[str, Any]) -> None:
     for note in result["notes"]:
         talk.say(f"{result['file']}: {note}")
     if not result["ok"]:
-        talk.error("\n".join(result["complaints"]))
+        text = "\n".join(result["complaints"])
+        talk.error(text)
+        if os.environ.get("GITHUB_ACTIONS"):
+            from jobkit.cli import actions
+
+            actions.refused(text, os.environ)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,22 @@ def test_a_wrong_spec_is_annotated_at_its_line(jobkit: Jobkit, spec: Spec, step:
     [(name, given, message)] = commands(done.err)
     assert (name, given["file"], given["line"]) == ("error", "work/a.yaml", "2")
     assert message.startswith("rnaks: ")
+
+
+def test_checking_specs_annotates_every_complaint(jobkit: Jobkit, spec: Spec, step: Path) -> None:
+    name = spec("run: x\nrnaks: 2\nbackend: tcp\ntime: 1:30\n", "a b.yaml")
+    done = jobkit("validate", name)
+    assert done.status == 2
+    said = commands(done.err)
+    assert [given["line"] for _, given, _ in said] == ["2", "3", "4"]
+    assert {given["file"] for _, given, _ in said} == {"work/a b.yaml"}
+
+
+def test_a_hint_stays_with_its_complaint(step: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "a.yaml:2: x: wrong\n\nhint: do this\nb.yaml:3: y: wrong\nsbatch: error: no"
+    actions.refused(text, os.environ)
+    said = [(given.get("line"), message) for _, given, message in commands(capsys.readouterr().err)]
+    assert said == [("2", "x: wrong\n\nhint: do this"), ("3", "y: wrong"), (None, "sbatch: error: no")]
 
 
 def test_outside_of_a_step_nothing_is_said(jobkit: Jobkit, spec: Spec, work: Path) -> None:
