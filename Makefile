@@ -50,6 +50,7 @@ lint: $(TEST)/.installed
 	$(TEST)/bin/clang-format --dry-run --Werror $(CPP)
 	$(TEST)/bin/codespell
 	$(TEST)/bin/shellcheck $(SHELL_SCRIPTS)
+	$(TEST)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 format: $(TEST)/.installed
 	$(TEST)/bin/ruff check --fix-only .
