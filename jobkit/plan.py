@@ -5,6 +5,7 @@ Pure: it reads no file, no environment and no clock, and what it returns is data
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 EXECUTORS = ("local", "slurm", "ssh")
 BASH = "/bin/bash"
 
+# No word that a shell, or ssh, could read as something else.
+_HOST = re.compile(r"[\w@:%.\[\]][\w@:%.\[\]-]*")
 # Backends whose group the local executor can form.
 LOCAL_BACKENDS = frozenset({"any", "ring", "none"})
 
@@ -101,6 +104,7 @@ class SshOptions:
         workdir: Folder there in which ranks start, None for the one of the same meaning as here.
         host_keys: Which are believed: strict, tofu or off.
         suspend_s: How long the job may be paused, in seconds.
+        addresses: By rank, the addresses at which the others are to reach it; () to find them out.
     """
 
     hosts: tuple[str, ...] = ()
@@ -110,6 +114,7 @@ class SshOptions:
     workdir: str | None = None
     host_keys: str = "strict"
     suspend_s: float = 600.0
+    addresses: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -328,12 +333,37 @@ def _refused_locally(spec: JobSpec) -> list[str]:
 
 
 def _refused_over_ssh(spec: JobSpec) -> list[str]:
-    if spec.ssh.hosts:
-        return []
-    if spec.ssh.hostfile:
-        text = "the hostfile is not read in this version"
-        return [complaint(spec.where("ssh"), text, got=spec.ssh.hostfile, expected="ssh.hosts")]
-    return [complaint(spec.where("executor"), "executor ssh needs hosts", expected="ssh: {hosts: [h1, h2]}")]
+    s = spec.ssh
+    if not s.hosts:
+        where = spec.where("executor")
+        return [complaint(where, "executor ssh needs hosts", expected="ssh: {hosts: [h1, h2]}")]
+    found, here = [], spec.where("ssh")
+    for host in dict.fromkeys(s.hosts):
+        # It may come to stand in a ProxyCommand.
+        if not _HOST.fullmatch(host):
+            found.append(complaint(f"{here}.hosts", "no host", got=host, expected="[USER@]HOST[:PORT]"))
+        elif s.hosts.count(host) > 1:
+            found.append(complaint(f"{here}.hosts", "there twice", got=host, expected="ranks_per_node"))
+    if "mpi" in spec.backend:
+        wrong = "executor ssh starts the ranks itself, without mpirun"
+        expected = "jobkit launch --backend mpi"
+        found.append(complaint(spec.where("backend"), wrong, got="mpi", expected=expected))
+    if spec.memory_bytes is not None:
+        text = "executor ssh cannot limit memory"
+        found.append(complaint(spec.where("memory"), text, expected="no memory, or another executor"))
+    if spec.signal is not None and spec.time_s is None:
+        text = "executor ssh has no time limit to be ahead of"
+        found.append(complaint(spec.where("signal"), text, expected="time as well, or no signal"))
+    if s.detach and spec.after:
+        text = "the first host, which keeps a detached job, knows no job of this machine"
+        found.append(complaint(spec.where("after"), text, expected="no ssh.detach"))
+    if spec.snapshot and (not s.sync or s.workdir is not None):
+        text = "the working tree is not sent"
+        found.append(complaint(spec.where("snapshot"), text, expected="ssh.sync, and no ssh.workdir"))
+    if spec.jaccl.hostfile is not None:
+        text = "executor ssh does not hand it on in this version"
+        found.append(complaint(spec.where("jaccl"), text, expected="no jaccl.hostfile"))
+    return found
 
 
 def _shape(spec: JobSpec, target: str, ranks: int | None) -> tuple[Geometry, list[str]]:

@@ -276,9 +276,36 @@ def test_the_example_with_every_key_is_planned_everywhere(repository: Path) -> N
             "a.yaml:2: executor: executor ssh needs hosts, expected ssh: {hosts: [h1, h2]}",
         ),
         (
-            "executor: ssh\nssh: {hostfile: h.json}",
+            "executor: ssh\nssh: {hosts: ['-oProxyCommand=x']}",
             {},
-            "a.yaml:3: ssh: the hostfile is not read in this version, got 'h.json', expected ssh.hosts",
+            "a.yaml:3: ssh.hosts: no host, got '-oProxyCommand=x', expected [USER@]HOST[:PORT]",
+        ),
+        (
+            "executor: ssh\nssh: {hosts: [a, a]}",
+            {},
+            "a.yaml:3: ssh.hosts: there twice, got 'a', expected ranks_per_node",
+        ),
+        (
+            "executor: ssh\nbackend: mpi\nssh: {hosts: [a]}",
+            {},
+            "a.yaml:3: backend: executor ssh starts the ranks itself, without mpirun, got 'mpi', "
+            "expected jobkit launch --backend mpi",
+        ),
+        (
+            "executor: ssh\nmemory: 1G\nssh: {hosts: [a]}",
+            {},
+            "a.yaml:3: memory: executor ssh cannot limit memory, expected no memory, or another executor",
+        ),
+        (
+            "executor: ssh\nafter: [b]\nssh: {hosts: [a], detach: true}",
+            {},
+            "a.yaml:3: after: the first host, which keeps a detached job, knows no job of this machine, "
+            "expected no ssh.detach",
+        ),
+        (
+            "executor: ssh\nsnapshot: true\nssh: {hosts: [a], sync: false}",
+            {},
+            "a.yaml:3: snapshot: the working tree is not sent, expected ssh.sync, and no ssh.workdir",
         ),
         (
             "executor: ssh\nnodes: 3\nssh: {hosts: [a, b]}",

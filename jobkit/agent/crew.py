@@ -104,6 +104,11 @@ class Crew(abc.ABC):
     def _leave(self, deadline: float) -> None:
         """Wait until that time for the end of what brought the agents, then end it."""
 
+    @property
+    def lost(self) -> bool:
+        """Whether a host was lost."""
+        return self._has_lost
+
     # --- what Agent has too
 
     def fileno(self) -> int:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 from jobkit.agent import introduction
 from jobkit.errors import Exit
@@ -38,31 +39,44 @@ def main(path: str, node: str) -> int:
     if connection is None:
         sys.stderr.write(f"jobkit: {os.uname().nodename}: the launcher is not found at {_places(about)}\n")
         return Exit.NOT_STARTED
-    command = [sys.executable, "-m", "jobkit.agent"]
+    return Exit.OK if carry(connection, [sys.executable, "-m", "jobkit.agent"]) == 0 else Exit.NOT_STARTED
+
+
+def carry(connection: socket.socket, command: list[str], first: bytes = b"") -> int:
+    """Stand between a connection and an agent until both have ended; return the agent's status.
+
+    Args:
+        connection: To whoever has the lease.
+        command: The agent's.
+        first: What it is to read before what comes over the connection.
+    """
     # In a session of its own: a signal to this process is not one to the ranks.
     agent = subprocess.Popen(
         command, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0
     )
     assert agent.stdin is not None and agent.stdout is not None
-    to_agent = threading.Thread(target=_forward, args=(connection, agent.stdin.fileno()), daemon=True)
+    to_agent = threading.Thread(target=_forward, args=(connection, agent.stdin, first), daemon=True)
     to_agent.start()
     with contextlib.suppress(OSError):  # the launcher is gone, and the other thread tells the agent
         while data := agent.stdout.read(_BYTES):
             connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
     to_agent.join()
-    return Exit.OK if agent.wait() == 0 else Exit.NOT_STARTED
+    return agent.wait()
 
 
-def _forward(connection: socket.socket, pipe: int) -> None:
-    """Give the agent what the launcher sends, and its end."""
+def _forward(connection: socket.socket, pipe: IO[bytes], data: bytes) -> None:
+    """Give the agent what the launcher sends after some bytes, and its end."""
     with contextlib.suppress(OSError):
-        while data := connection.recv(_BYTES):
+        while True:
             view = memoryview(data)
             while view:
-                view = view[os.write(pipe, view) :]
+                view = view[os.write(pipe.fileno(), view) :]
+            data = connection.recv(_BYTES)
+            if not data:
+                break
     with contextlib.suppress(OSError):
-        os.close(pipe)
+        pipe.close()
 
 
 def _found(about: dict[str, object], node: int) -> socket.socket | None:
@@ -73,7 +87,7 @@ def _found(about: dict[str, object], node: int) -> socket.socket | None:
         for place in _places(about):
             with contextlib.suppress(OSError, ValueError):
                 connection = socket.create_connection(place, timeout=_CONNECT_S)
-                if _introduce(connection, str(about["secret"]), who):
+                if introduce(connection, str(about["secret"]), who):
                     connection.settimeout(None)
                     keep_alive(connection)
                     return connection
@@ -88,7 +102,7 @@ def _places(about: dict[str, object]) -> list[tuple[str, int]]:
     return [(address, port) for address in addresses]
 
 
-def _introduce(connection: socket.socket, secret: str, who: dict[str, object]) -> bool:
+def introduce(connection: socket.socket, secret: str, who: dict[str, object]) -> bool:
     """Say who this is; return whether the other side is the launcher."""
     line, answer = introduction.hello(secret, _line(connection), who)
     connection.sendall(line.encode())

@@ -81,7 +81,7 @@ def _old_plan(found: Found, scratch: Path) -> Plan:
         plan = plan_file.loads((found.folder / folder.PLAN).read_text())
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SpecError(f"job {found.id}: its plan cannot be read: {error}") from error
-    is_there = (found.folder / folder.REMOTE).exists()
+    is_there = plan.executor == "slurm" and (found.folder / folder.REMOTE).exists()
     if plan.snapshot:
         copy = login.snapshot(found.id) if is_there else str(found.folder / folder.SNAPSHOT)
         return replace(plan, workdir=copy)

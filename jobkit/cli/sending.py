@@ -56,7 +56,14 @@ def planned(wish: Wish, environ: Mapping[str, str]) -> Plan:
         # Paths, interpreter and inherited variables are the login node's.
         return here(cwd=login.cwd(spec, wish.cwd), python=login.PYTHON)
     if (wish.executor or spec.executor) == "ssh":
-        return here(cwd=wish.cwd)  # what is set here is not set there
+        from jobkit.cli import ssh_hosts
+
+        # What is set here is not set there.
+        return ssh_hosts.planned(
+            spec,
+            wish.cwd,
+            partial(plan, cwd=wish.cwd, executor=wish.executor, ranks=wish.ranks, args=wish.args),
+        )
     return here(cwd=wish.cwd, environ=environ)
 
 

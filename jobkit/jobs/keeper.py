@@ -184,7 +184,7 @@ class Keeper:
         """
         return Agent.start(self.requested(task, number), python=self.plan.python)
 
-    def host_of(self, _attempt: Attempt, _rank: int) -> str:
+    def host_of(self, _rank: int) -> str:
         """Return the host that a rank runs on."""
         return socket.gethostname()
 
@@ -225,7 +225,7 @@ class Keeper:
     def _started(self, attempt: Attempt, event: Started) -> None:
         known = self.record.tasks[attempt.task]
         here = {
-            "host": self.host_of(attempt, event.rank),
+            "host": self.host_of(event.rank),
             "pid": event.pid,
             "started": clock.rfc3339(clock.now()),
         }
@@ -284,7 +284,7 @@ class Keeper:
             self.conclude_as(attempt, LOST, replace(exits.LOST, status=done.status), reason)
             return
         rank = done.first.rank if done.first else attempt.problem.rank if attempt.problem else None
-        exit_ = exits.unstarted(done.status, rank, None if rank is None else self.host_of(attempt, rank))
+        exit_ = exits.unstarted(done.status, rank, None if rank is None else self.host_of(rank))
         self.conclude_as(attempt, FAILED, exit_, reason)
 
     def conclude_as(

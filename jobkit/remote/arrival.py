@@ -88,7 +88,7 @@ class Arrival:
             if node not in self.talks:
                 talk.close()
             raise
-        made = {name: answer[name] for name in ("run_dir", "workdir")}
+        made = {name: answer[name] for name in ("run_dir", "workdir", "name", "address")}
         return replace(place, python=talk.python, package=brought, **made)
 
     def _forget(self, node: int) -> None:

@@ -20,8 +20,8 @@ from jobkit.agent.request import Request
 from jobkit.env import names
 from jobkit.env.addresses import is_global
 from jobkit.env.scrub import scrub
-from jobkit.errors import Exit, JobkitError, LaunchError, complaint
-from jobkit.remote import host_keys
+from jobkit.errors import Exit, JobkitError
+from jobkit.remote import here, host_keys
 from jobkit.remote.carrier import SILENCE_S, Carrier
 from jobkit.remote.reach import Reached, reach
 
@@ -29,7 +29,6 @@ AT_ONCE = 8  # connections that are being made; sshd drops some of many
 _PYTHON = "python3"
 _TOKEN_BYTES = 32
 _SETTLE_S = 2.0  # for a signal to be on its way
-_LEAVE_S = 3.0  # beyond the graces of a local agent, before it is killed
 
 
 @dataclass(frozen=True)
@@ -180,12 +179,7 @@ class SshCrew(Crew):
         self._hang_up()
         for carrier in self._carriers:
             carrier.leave(deadline)
-        for process in self._processes:
-            try:
-                process.wait(2 * self._request.grace_s + _LEAVE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        here.leave(self._processes, self._request.grace_s)
 
     def _hang_up(self) -> None:
         """Leave the hosts that wait for a request."""
@@ -233,19 +227,7 @@ class SshCrew(Crew):
         self._hire(member, carrier.near, own)
 
     def _start_here(self, member: Member, asked: Request) -> None:
-        ours, theirs = socket.socketpair()
-        command = [asked.python, "-m", "jobkit.agent"]
-        try:
-            process = subprocess.Popen(
-                command, cwd="/", stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True
-            )
-        except OSError as error:
-            ours.close()
-            raise LaunchError(
-                complaint(asked.python, f"the agent cannot be started ({error.strerror})")
-            ) from error
-        finally:
-            theirs.close()
+        process, ours = here.start([asked.python, "-m", "jobkit.agent"])
         self._processes.append(process)
         self._hire(member, ours, asked)
 

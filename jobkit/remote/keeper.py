@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from jobkit.agent.crew import Crew
 from jobkit.agent.events import Done, Event, Exited, Output
 from jobkit.agent.request import Request
 from jobkit.env import record as exit_records
@@ -40,7 +41,13 @@ class RemoteKeeper(keeper.Keeper):
         asked = super().requested(task, number)
         each, nodes = self.plan.ranks_per_node, self.plan.nodes
         return replace(
-            asked, output="pipe", environ={}, local_size=each, nodes=nodes, suspend_s=self.plan.ssh.suspend_s
+            asked,
+            output="pipe",
+            environ={},
+            local_size=each,
+            nodes=nodes,
+            suspend_s=self.plan.ssh.suspend_s,
+            addresses=self.plan.ssh.addresses,
         )
 
     def brought(self, task: Task, number: int) -> Agents:
@@ -50,22 +57,19 @@ class RemoteKeeper(keeper.Keeper):
         for rank in range(self.plan.ranks):
             for stream in (OUT, ERR):
                 (place / f"rank-{rank}.{stream}").touch(mode=0o600)
-        crew = KeptCrew(
-            self.requested(task, number),
-            self.places,
-            task.point,
-            inherit=self.plan.inherit,
-            keys=self.plan.ssh.host_keys,
-        )
-        return crew.__enter__()
+        return self.crew(task, self.requested(task, number)).__enter__()
+
+    def crew(self, task: Task, asked: Request) -> Crew:
+        """Return what connects to the hosts for an attempt."""
+        inherit, keys = self.plan.inherit, self.plan.ssh.host_keys
+        return KeptCrew(asked, self.places, task.point, inherit=inherit, keys=keys)
 
     def _folder(self, task: Task, number: int) -> Path:
         return folder.attempt(folder.task_folder(self.run_dir, task.point), number)
 
-    def host_of(self, attempt: Attempt, rank: int) -> str:
+    def host_of(self, rank: int) -> str:
         """Return the host that a rank runs on."""
-        assert isinstance(attempt.agent, KeptCrew)
-        return attempt.agent.host_of(rank)
+        return next(place.name for place in self.places if rank in place.ranks)
 
     def note(self, attempt: Attempt, event: Event) -> None:
         """Take note of one event, and keep what comes with it."""
@@ -82,7 +86,7 @@ class RemoteKeeper(keeper.Keeper):
     def conclude(self, attempt: Attempt, done: Done) -> None:
         """Decide how an attempt ended; of a host that was lost the plan may want another one."""
         crew = attempt.agent
-        assert isinstance(crew, KeptCrew)
+        assert isinstance(crew, Crew)
         is_its_fault = done.first is None or done.first.victim_of is not None
         if attempt.verdict is None and done.status and crew.lost and is_its_fault:
             told = attempt.problem.message if attempt.problem else "a host was lost"

@@ -49,16 +49,6 @@ class KeptCrew(SshCrew):
         super().__init__(request, [Host(place.host, place.ranks, False) for place in places], there)
         self._places, self._point, self._inherit = tuple(places), point, inherit
 
-    @property
-    def lost(self) -> bool:
-        """Whether a host was lost."""
-        return self._has_lost
-
-    def host_of(self, rank: int) -> str:
-        """Return the name that the host of a rank has for itself."""
-        node = next(node for node, place in enumerate(self._places) if rank in place.ranks)
-        return self._reached[node].host if node in self._reached else self._places[node].host
-
     def _connected(self, node: int) -> Reached:
         place = self._places[node]
         channel = connection.start(place.host, session.command(place.python), _WHERE, self._there.host_keys)

@@ -1,4 +1,4 @@
-"""Jobs that go to Slurm through a login node (`slurm.login`): what stands in their plans for what is there.
+"""Jobs of another machine: which, and through a login node (`slurm.login`) what stands for what is there.
 
 What is not known before there is a connection has a placeholder, which a dry run shows.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,11 +31,20 @@ class Login:
         login: The login node, [USER@]HOST[:PORT].
         python: The interpreter there, None for what `python3` is.
         root: The working tree here.
+        keys: Which host keys are believed.
+        package: Folder there of the jobkit that was brought along; None for the one that `python` has.
     """
 
     login: str
     python: str | None
     root: str
+    keys: str = "strict"
+    package: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str, str | None]:
+        """What the session with it is opened with."""
+        return self.login, self.python or "python3", self.keys, self.package
 
 
 def cwd(spec: JobSpec, here: str) -> str:
@@ -94,7 +103,7 @@ def there(plan: Plan, tree_there: str, python: str) -> Plan:
 
 def dumps(login: Login) -> str:
     """Return the text of the file that says so in a run folder."""
-    return json.dumps({"login": login.login, "python": login.python, "root": login.root}, indent=1) + "\n"
+    return json.dumps(asdict(login), indent=1) + "\n"
 
 
 def read(run_dir: Path) -> Login | None:

@@ -64,7 +64,7 @@ def look(run_dir: Path, known: Record) -> Record:
         last.known, last.failures = now or _gone(run_dir, known, login), 0
         last.until = time.monotonic() + FRESH_S
     except LostError as error:
-        session.drop(login.login, login.python or session.PYTHON)
+        session.drop(*login.key)
         last.failures += 1
         # Of many who wait for one machine not all come back at once.
         pause = min(_LONGEST_PAUSE_S, 2.0**last.failures) * random.uniform(0.5, 1.0)
@@ -85,7 +85,7 @@ def fetched(run_dir: Path, known: Record, login: Login) -> Record | None:
         LostError: The login node cannot be reached now.
         SubmitError: It refuses us, or cannot answer.
     """
-    talk = session.get(login.login, login.python or session.PYTHON)
+    talk = session.get(*login.key)
     head: dict[str, Any] = {"ask": "look", "id": known.id, "token": token(known, os.environ)}
     body = b"" if known.id in talk.known else json.dumps(_sizes(run_dir)).encode()
     answer, data = talk.ask(head, body)
@@ -191,10 +191,9 @@ def cancel(run_dir: Path, job: str) -> None:
     """
     login = logins.read(run_dir)
     assert login is not None, "a job that was sent"
-    python = login.python or session.PYTHON
     _last.pop(run_dir, None)
     try:
-        session.get(login.login, python).ask({"ask": "cancel", "job": job})
+        session.get(*login.key).ask({"ask": "cancel", "job": job})
     except LostError:
-        session.drop(login.login, python)
-        session.get(login.login, python).ask({"ask": "cancel", "job": job})
+        session.drop(*login.key)
+        session.get(*login.key).ask({"ask": "cancel", "job": job})

@@ -13,7 +13,7 @@ from jobkit.remote import session, tree
 
 FILE = "hosts.json"
 # What is known once the hosts were reached.
-PYTHON, RUN_DIR, PACKAGE = "<python>", "<run folder>", "<jobkit>"
+PYTHON, RUN_DIR, PACKAGE, NAME = "<python>", "<run folder>", "<jobkit>", "<name>"
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Place:
         package: The folder there that jobkit was brought to; None where the interpreter has its own.
         run_dir: The job's folder there.
         workdir: Where ranks start.
+        name: What the host calls itself.
+        address: At which it was reached; "" where that is not known.
     """
 
     host: str
@@ -35,6 +37,8 @@ class Place:
     package: str | None
     run_dir: str
     workdir: str
+    name: str = NAME
+    address: str = ""
 
 
 def expected(plan: Plan) -> tuple[Place, ...]:
@@ -77,5 +81,10 @@ def dumps(places: Sequence[Place]) -> str:
 
 def read(run_dir: Path) -> tuple[Place, ...]:
     """Return the places of a job."""
-    rows = json.loads((run_dir / FILE).read_bytes())
+    return loads((run_dir / FILE).read_text())
+
+
+def loads(text: str) -> tuple[Place, ...]:
+    """Return the places that a text holds."""
+    rows = json.loads(text)
     return tuple(Place(**{**row, "ranks": tuple(row["ranks"])}) for row in rows)

@@ -17,7 +17,7 @@ from jobkit.remote.there import frames
 PYTHON = "python3"
 # No quote, backslash, exclamation mark or line end: every login shell hands it on as it is.
 LOADER = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
-_MODULES = ("frames", "home", "tree", "place", "jobs", "serve")
+_MODULES = ("frames", "home", "tree", "launch", "place", "jobs", "serve")
 _PACKAGE = Path(__file__).parent.parent
 # What is sent for a module of `there` that only points to another one.
 _SOURCES = {"home": _PACKAGE / "env" / "home.py"}
@@ -113,6 +113,14 @@ class Session:
         """
         self.send(head, body)
         return self.read()
+
+    def take(self, package: str) -> None:
+        """Let the program there use the jobkit of a folder.
+
+        Raises:
+            SubmitError: There is none.
+        """
+        self.jobkit = self.ask({"ask": "take", "package": package})[0]["jobkit"]
 
     def send(self, head: dict[str, Any], body: bytes = b"") -> None:
         """Send a frame."""
@@ -212,18 +220,29 @@ def ended(channel: Channel, setting: str = IN_SPEC) -> SubmitError:
     )
 
 
-_open: dict[tuple[str, str], Session] = {}
+_Key = tuple[str, str, str, str | None]
+_open: dict[_Key, Session] = {}
 
 
-def get(login: str, python: str) -> Session:
-    """Return the session of this process with a machine; it is opened at the first call."""
-    key = (login, python)
+def get(login: str, python: str, keys: str = host_keys.STRICT, package: str | None = None) -> Session:
+    """Return the session of this process with a machine; it is opened at the first call.
+
+    Args:
+        login: The machine.
+        python: The interpreter there.
+        keys: Which host keys are believed.
+        package: Folder of the jobkit that it takes there; None for the interpreter's own.
+    """
+    key = (login, python, keys, package)
     if key not in _open:
-        _open[key] = Session(login, python)
+        _open[key] = Session(login, python, keys=keys)
+        if package is not None:
+            _open[key].take(package)
     return _open[key]
 
 
-def drop(login: str, python: str) -> None:
+def drop(login: str, python: str, keys: str = host_keys.STRICT, package: str | None = None) -> None:
     """Close a session that broke, so that the next call opens a new one."""
-    if (login, python) in _open:
-        _open.pop((login, python)).close()
+    key = (login, python, keys, package)
+    if key in _open:
+        _open.pop(key).close()

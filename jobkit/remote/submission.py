@@ -7,7 +7,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from jobkit.remote.login import Login
 
 # How often it is asked again whether a job was taken when the connection broke before the answer.
 _TRIES = 6
+# Makes what a machine is asked, of a job's record and folder here.
+Making = Callable[[record.Record, Path, session.Session], bytes]
 
 
 def prepare(plan: Plan, login: Login, job_id: str, spec_text: str, environ: Mapping[str, str]) -> Submission:
@@ -61,19 +63,52 @@ def submit(submission: Submission, environ: Mapping[str, str], origin: Origin) -
         SpecError: The id is taken, here or there.
         SubmitError: The login node cannot be used, or Slurm refuses the job.
     """
+
+    def arrive(staged: Path) -> tuple[Login, Making]:
+        login = logins.read(staged)
+        assert login is not None, "prepare has written it"
+        tree = _arrived(login, environ)
+
+        def make(known: record.Record, run_dir: Path, talk: session.Session) -> bytes:
+            plan = logins.there(_plan(run_dir), tree, talk.python)
+            # So that it can be run again on the login node.
+            return body(known, run_dir, plan, environ, origin, "slurm.login=null")
+
+        return login, make
+
+    return through(submission, environ, origin, arrive)
+
+
+def through(
+    submission: Submission,
+    environ: Mapping[str, str],
+    origin: Origin,
+    arrive: Callable[[Path], tuple[Login, Making]],
+) -> Path:
+    """Have a job submitted by another machine, exactly once; return the job's folder here.
+
+    Args:
+        submission: What is written here.
+        environ: The submitting environment.
+        origin: Where the job comes from.
+        arrive: Given the folder before it is anybody's, makes the other machine ready; returns which it is,
+            and what makes the text of what it is asked.
+
+    Raises:
+        SpecError: The id is taken, here or there.
+        SubmitError: It was not submitted, or nobody knows.
+    """
     staged, lock = create.stage(submission, environ, origin)
     try:
         try:
-            login = logins.read(staged)
-            assert login is not None, "prepare has written it"
-            there = _arrived(login, environ)
+            login, make = arrive(staged)
             with interrupts.deferred():
                 run_dir = create.publish(staged, submission, environ)
         except BaseException:
             create.discard(staged)
             raise
         with interrupts.deferred():
-            _send(run_dir, login, there, environ, origin)
+            _send(run_dir, login, make)
     finally:
         os.close(lock)
     return run_dir
@@ -86,11 +121,11 @@ def _say(text: str) -> None:
 def _arrived(login: Login, environ: Mapping[str, str]) -> str:
     """Send the working tree; return where it is there."""
     try:
-        talk = session.get(login.login, login.python or session.PYTHON)
+        talk = session.get(*login.key)
         _check_version(talk)
         return sync.send(talk, Path(login.root), environ, _say)
     except BaseException:
-        session.drop(login.login, login.python or session.PYTHON)
+        session.drop(*login.key)
         raise
 
 
@@ -107,7 +142,7 @@ def _install(talk: session.Session) -> str:
     return f"ssh {talk.login} {talk.python} -m pip install jobkit=={jobkit.__version__}"
 
 
-def _send(run_dir: Path, login: Login, tree: str, environ: Mapping[str, str], origin: Origin) -> None:
+def _send(run_dir: Path, login: Login, make: Making) -> None:
     """Have the job submitted there, and write down what is known of it.
 
     It carries its id from here: asked for once more, it is not submitted again.
@@ -117,7 +152,7 @@ def _send(run_dir: Path, login: Login, tree: str, environ: Mapping[str, str], or
     """
     known = record.read(run_dir)
     try:
-        _asked(known, run_dir, login, tree, environ, origin)
+        _asked(known, run_dir, login, make)
     except LostError as error:
         hint = f"jobkit status {known.id} says whether it was; do not submit it again before"
         wrong = f"and it is not known whether job {known.id} was submitted"
@@ -133,23 +168,14 @@ def _send(run_dir: Path, login: Login, tree: str, environ: Mapping[str, str], or
     mirror.fetched(run_dir, known, login)
 
 
-def _asked(
-    known: record.Record,
-    run_dir: Path,
-    login: Login,
-    tree: str,
-    environ: Mapping[str, str],
-    origin: Origin,
-) -> None:
-    python = login.python or session.PYTHON
+def _asked(known: record.Record, run_dir: Path, login: Login, make: Making) -> None:
     for attempt in range(_TRIES):
         try:
-            talk = session.get(login.login, python)
-            body = _body(known, run_dir, logins.there(_plan(run_dir), tree, talk.python), environ, origin)
-            talk.ask({"ask": "submit"}, body)
+            talk = session.get(*login.key)
+            talk.ask({"ask": "submit"}, make(known, run_dir, talk))
             return
         except LostError as error:
-            session.drop(login.login, python)
+            session.drop(*login.key)
             if attempt == _TRIES - 1:
                 raise
             _say(f"{error}; asking again")
@@ -160,15 +186,30 @@ def _plan(run_dir: Path) -> Plan:
     return plan_file.loads((run_dir / folder.PLAN).read_text())
 
 
-def _body(
-    known: record.Record, run_dir: Path, plan: Plan, environ: Mapping[str, str], origin: Origin
+def body(
+    known: record.Record,
+    run_dir: Path,
+    plan: Plan,
+    environ: Mapping[str, str],
+    origin: Origin,
+    *overrides: str,
+    **more: str,
 ) -> bytes:
-    """Return what is sent for a job; its values travel over the connection and nowhere else."""
+    """Return what is sent for a job; its values travel over the connection and nowhere else.
+
+    Args:
+        known: Its record here.
+        run_dir: Its folder here.
+        plan: Its plan there.
+        environ: The submitting environment.
+        origin: Where it comes from.
+        *overrides: What is laid over its spec when it is run again there.
+        **more: Sent as it is.
+    """
     given = {name: environ[name] for name in (*plan.forward, *plan.secrets)}
     there: dict[str, Any] = asdict(replace(origin, cwd=plan.workdir))
     del there["submitter"], there["jobkit"]
-    # So that it can be run again on the login node.
-    there["overrides"] = (*origin.overrides, "slurm.login=null")
+    there["overrides"] = (*origin.overrides, *overrides)
     asked = {
         "id": known.id,
         "token": mirror.token(known, environ),
@@ -176,5 +217,6 @@ def _body(
         "spec": (run_dir / folder.SPEC).read_text(),
         "environ": given,
         "origin": there,
+        **more,
     }
     return plan_file.text(asked).encode()

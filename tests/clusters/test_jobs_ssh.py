@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from clusters import sshd
-from clusters.test_launch_ssh import LAPTOP, ONE, SLEEP, SUM, TWO, Site
+from clusters.site import LAPTOP, ONE, SLEEP, TWO, Site
+from clusters.test_launch_ssh import SUM
 
 Jobkit = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -153,3 +154,109 @@ def test_every_host_that_cannot_be_used_is_told_and_nothing_is_left(
     assert done.stderr.count("nowhere.invalid: no such host") == 1
     assert list((jobkit_home / "jobs").glob("*")) == []
     assert places(site) == before
+
+
+def test_a_detached_job_needs_nobody_here(
+    jobkit: Jobkit, spec: Callable[..., str], site: Site, work: Path, wait: Any, ends: None
+) -> None:
+    (work / "sum.py").write_text(SUM)
+    lines = f"until test -e '{work}/go'; do sleep 0.1; done; python sum.py native"
+    name = spec(["sh", "-c", lines], "backend: ring", ssh=", detach: true")
+    done = jobkit("submit", name)
+    assert done.returncode == 0, done.stderr
+    assert wait(lambda: status(jobkit)["state"] == "running"), jobkit("status").stdout
+    assert site.hosts.run(LAPTOP, "pgrep", "-fa", "jobkit", check=False).stdout == ""
+    (work / "go").touch()
+    done = jobkit("wait", "last")
+    assert done.returncode == 0, done.stderr
+    said = [line for line in jobkit("logs", "last").stdout.splitlines() if line.endswith("10")]
+    assert len(said) == 4
+    assert [rank["host"] for rank in status(jobkit)["ranks"]] == [ONE, ONE, TWO, TWO]
+
+
+def detached(spec: Callable[..., str], *lines: str, run: str = f"echo here; {SLEEP}") -> str:
+    return spec(["sh", "-c", run], "backend: none", *lines, ssh=", detach: true")
+
+
+def is_running(jobkit: Jobkit, job: str) -> bool:
+    return status(jobkit, job)["state"] == "running" and jobkit("logs", job).stdout.count("here") == 4
+
+
+def test_a_detached_job_ends_when_a_rank_fails(jobkit: Jobkit, spec: Callable[..., str], ends: None) -> None:
+    done = jobkit("submit", detached(spec, run=f"test $JOBKIT_RANK = 3 && exit 7; {SLEEP}"), "--wait")
+    assert done.returncode == 7, done.stderr
+    assert status(jobkit)["exit"]["host"] == TWO
+
+
+def test_a_detached_job_is_cancelled_from_here_and_is_over_in_time(
+    jobkit: Jobkit, spec: Callable[..., str], wait: Any, ends: None
+) -> None:
+    job = jobkit("submit", detached(spec)).stdout.strip()
+    assert wait(lambda: is_running(jobkit, job))
+    jobkit("cancel", job)
+    assert jobkit("wait", job).returncode == 143
+    assert jobkit("submit", detached(spec, "time: 1s"), "--wait").returncode == 124
+
+
+def test_what_a_detached_job_writes_twice_comes_from_a_second_attempt(
+    jobkit: Jobkit, spec: Callable[..., str], ends: None
+) -> None:
+    run = "echo attempt $JOBKIT_ATTEMPT; test $JOBKIT_ATTEMPT = 2"
+    done = jobkit("submit", detached(spec, "retries: {failed: 1}", run=run), "--wait")
+    assert done.returncode == 0, done.stderr
+    assert jobkit("logs", "last").stdout.count("attempt 2") == 4
+
+
+@pytest.mark.parametrize("who", ["jobkit.remote.detached", "jobkit.remote.outpost"])
+def test_a_detached_job_of_which_a_part_is_killed_ends_everywhere(
+    jobkit: Jobkit, spec: Callable[..., str], site: Site, wait: Any, ends: None, who: str
+) -> None:
+    job = jobkit("submit", detached(spec)).stdout.strip()
+    assert wait(lambda: is_running(jobkit, job))
+    host = ONE if who.endswith("detached") else TWO
+    site.hosts.run(host, "pkill", "-KILL", "-f", who)
+    assert jobkit("wait", job).returncode == 125
+    assert status(jobkit, job)["state"] == "lost"
+
+
+def test_a_detached_job_ends_on_both_sides_of_a_link_that_goes_silent(
+    jobkit: Jobkit, spec: Callable[..., str], site: Site, wait: Any, ends: None
+) -> None:
+    job = jobkit("submit", detached(spec)).stdout.strip()
+    assert wait(lambda: is_running(jobkit, job))
+    link = ("ip", "link", "set", "eth0")
+    site.hosts.run(TWO, *link, "down")
+    try:
+        assert wait(lambda: not left(site)), left(site)
+    finally:
+        site.hosts.run(TWO, *link, "up")
+    assert jobkit("wait", job).returncode == 125
+    assert f"{TWO}: the connection to its agent is lost" in status(jobkit, job)["reason"]
+
+
+def test_a_host_that_does_not_reach_the_first_one_is_told(
+    jobkit: Jobkit, spec: Callable[..., str], site: Site, ends: None
+) -> None:
+    route = ("unreachable", site.hosts.addresses[ONE])
+    site.hosts.run(TWO, "ip", "route", "add", *route)
+    try:
+        done = jobkit("submit", detached(spec))
+    finally:
+        site.hosts.run(TWO, "ip", "route", "del", *route)
+    assert done.returncode == 125
+    assert f"{TWO}: does not reach the job's first host" in done.stderr
+
+
+def test_secrets_are_on_no_command_line_and_in_no_file_that_stays(
+    jobkit: Jobkit, spec: Callable[..., str], site: Site, jobkit_home: Path, ends: None
+) -> None:
+    told = "test \"$TOKEN $WORD\" = 'very'' secret a b' || exit 1"
+    run = f"{told}; ps -eo args | grep -v grep | grep -c very.secret || true"
+    for ssh in ("", ", detach: true"):
+        name = spec(["sh", "-c", run], "backend: none", "secrets: [TOKEN]", "forward: [WORD]", ssh=ssh)
+        done = jobkit("submit", name, "--wait", TOKEN="very secret", WORD="a b")
+        assert done.returncode == 0, done.stderr
+        assert jobkit("logs", "last").stdout.count("0\n") == 4
+        for folder in (jobkit_home, *(server.folder for server in site.servers.values())):
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            assert [path for path in files if b"very secret" in path.read_bytes()] == []

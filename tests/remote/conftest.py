@@ -54,7 +54,8 @@ class Shell:
         self.stdin.close()
 
     def wait(self, seconds: float) -> None:
-        self.process.wait(seconds)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
 
     def another(self, command: str) -> Shell:
         self._next = Shell(command, self.home, self.before)

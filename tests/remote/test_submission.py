@@ -125,8 +125,8 @@ def test_a_machine_without_jobkit_is_told_with_the_line_that_installs_it(
 ) -> None:
     begin = session.Session.__init__
 
-    def bare(talk: session.Session, login: str, python: str) -> None:
-        begin(talk, login, python)
+    def bare(talk: session.Session, *given: str, **more: str) -> None:
+        begin(talk, *given, **more)
         talk.jobkit = None
 
     monkeypatch.setattr(session.Session, "__init__", bare)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +34,26 @@ def version() -> str | None:
     return getattr(jobkit, "__version__", None)
 
 
+def take(package: str) -> str:
+    """Let the jobkit of a folder be the one of this process, whatever is installed; return its version.
+
+    Raises:
+        RefusedError: It is not there any more.
+    """
+    if not Path(package, "jobkit", "__init__.py").is_file():
+        raise RefusedError(f"{package}: jobkit, which was brought there, is not there any more")
+    sys.path.insert(0, package)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "jobkit"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    return str(version())
+
+
+def call(job_id: str) -> Any:
+    """Return where the keeper of a job is called by its other hosts."""
+    return json.loads((_run_dir(job_id) / "call.json").read_bytes())
+
+
 def submit(body: bytes) -> None:
     """Submit a job once, however often the same submission asks for it.
 
@@ -48,9 +70,15 @@ def submit(body: bytes) -> None:
         if is_there:
             return
         plan = plan_file.loads(asked["plan"])
+        origin = _origin(asked["origin"])
+        if "hosts" in asked:
+            from jobkit.executors import ssh
+
+            ssh.keep_here(plan, asked["id"], asked["spec"], asked["hosts"], environ, origin)
+            return
         executor = executors.load(plan.executor)
         submission = executor.prepare(plan, asked["id"], asked["spec"], environ)
-        executor.submit(submission, environ, _origin(asked["origin"]))
+        executor.submit(submission, environ, origin)
 
 
 def _origin(raw: dict[str, Any]) -> Any:
@@ -201,7 +229,7 @@ def _known(run_dir: Path) -> Record:
 
 def _files(run_dir: Path, task: TaskRecord, attempt: int) -> list[Path]:
     folder = (run_dir if task.point is None else run_dir / task.point) / f"attempt-{attempt}"
-    return sorted([*folder.glob("rank-*.out"), *folder.glob("rank-*.err"), *folder.glob("*.exit.json")])
+    return sorted([*folder.glob("rank-*.out"), *folder.glob("rank-*.err"), *folder.glob("[!.]*.exit.json")])
 
 
 def _is_over(task: TaskRecord, attempt: int) -> bool:

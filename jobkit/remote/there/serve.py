@@ -71,6 +71,14 @@ class Server:
     def _answer(self, head: dict[str, Any], body: bytes) -> None:
         if head["ask"] == "sync":
             tree.receive(self, head["name"], body)
+        elif head["ask"] == "take":
+            self.send({"jobkit": jobs.take(head["package"])})
+        elif head["ask"] == "call":
+            self.send({"call": jobs.call(head["id"])})
+        elif head["ask"] == "outpost":
+            self.send(place.outpost(head, body))
+        elif head["ask"] == "see":
+            self.send(place.see(head["workdir"]))
         elif head["ask"] == "place":
             self.send(place.make(head))
         elif head["ask"] == "forget":
