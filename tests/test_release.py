@@ -191,6 +191,7 @@ def test_a_wheel_of_the_source_works_in_an_empty_environment(source: Path, tmp_p
 
     listed = json.loads(run(python, "-m", "pip", "list", "--format", "json", env=environ))
     assert {each["name"].lower() for each in listed} & set(HEAVY) == set()
+    assert (tmp_path / "empty/share/man/man1/jobkit.1").exists()
     (tmp_path / "smoke.yaml").write_text(SMOKE)
     words = ("submit", "smoke.yaml", "--executor", "local", "-n", "2", "--wait", "--follow")
     said = run(tmp_path / "empty/bin/jobkit", *words, cwd=tmp_path, env=environ)
