@@ -7,6 +7,7 @@ would have written on this machine: what the ranks print, and how they ended.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -35,6 +36,26 @@ class RemoteKeeper(keeper.Keeper):
     ) -> None:
         super().__init__(run_dir, plan, known, environ, secrets)
         self.places = places.read(run_dir)
+        self.pauses = False
+
+    def listen(self) -> None:
+        """Let signals wake the loop; TSTP pauses the job, and CONT lets it go on."""
+        super().listen()
+        signal.signal(signal.SIGTSTP, self._told_to_pause)
+
+    def _told_to_pause(self, *_: object) -> None:
+        self.pauses = True
+
+    def look_for_requests(self) -> None:
+        """Cancel what was asked to be cancelled, and pause when that was asked for."""
+        super().look_for_requests()
+        if self.pauses:
+            self.pauses = False
+            for attempt in self.running:
+                attempt.agent.signal("STOP")
+            os.kill(os.getpid(), signal.SIGSTOP)
+            for attempt in self.running:
+                attempt.agent.signal("CONT")
 
     def requested(self, task: Task, number: int) -> Request:
         """Return what is asked for an attempt: its output comes here, whatever the host."""

@@ -145,17 +145,19 @@ class Ssh(Section):
     )
     python: Annotated[str | None, readers.INTERPRETER] = Field(
         default=None,
-        description="Interpreter on the hosts; unset: as python.",
+        description="Interpreter on the hosts; unset: python, else this one's path, else python3.",
         examples=["/opt/venv/bin/python"],
     )
     sync: Annotated[bool, kinds.BOOLEAN] = Field(
-        default=True, description="Copy workdir to the hosts.", examples=[True]
+        default=True, description="Bring the working tree and jobkit to the hosts.", examples=[True]
     )
     detach: Annotated[bool, kinds.BOOLEAN] = Field(
         default=False, description="The job lives on when this machine is gone.", examples=[False]
     )
     workdir: Annotated[str | None, kinds.PATH] = Field(
-        default=None, description="Folder on the hosts; unset: as workdir.", examples=["work"]
+        default=None,
+        description="Folder on the hosts in which ranks start; unset: workdir, in the tree that was brought.",
+        examples=["work"],
     )
     host_keys: Annotated[str, kinds.choice("strict", "tofu", "off")] = Field(
         default="strict",

@@ -82,7 +82,9 @@ def test_ranks_of_two_hosts_meet_in_a_copy_of_the_tree(
 
 def left(site: Site) -> list[str]:
     """Return the processes of jobs that any host still has."""
-    return [line for line in site.left() if ": " in line]
+    look = ("pgrep", "-fa", r"sleep 98765|jobkit\.(agent|env|remote)")
+    found = {host: site.hosts.run(host, *look, check=False).stdout for host in site.hosts.addresses}
+    return [f"{host}: {line}" for host, text in found.items() for line in text.splitlines()]
 
 
 def places(site: Site) -> list[Path]:
@@ -260,3 +262,105 @@ def test_secrets_are_on_no_command_line_and_in_no_file_that_stays(
         for folder in (jobkit_home, *(server.folder for server in site.servers.values())):
             files = [path for path in folder.rglob("*") if path.is_file()]
             assert [path for path in files if b"very secret" in path.read_bytes()] == []
+
+
+BARE = "/usr/bin/python3"
+
+
+def is_bare() -> bool:
+    """Say whether the system has a Python that will do and has no jobkit."""
+    tries = "try: import jobkit\nexcept ImportError: print('bare')"
+    look = f"import sys\nassert sys.version_info >= (3, 10)\n{tries}"
+    if not Path(BARE).exists():
+        return False
+    return subprocess.run([BARE, "-c", look], capture_output=True, cwd="/", check=False).stdout == b"bare\n"
+
+
+@pytest.mark.parametrize("detach", ["false", "true"])
+def test_hosts_need_python_alone(jobkit: Jobkit, spec: Callable[..., str], ends: None, detach: str) -> None:
+    if not is_bare():
+        pytest.skip(f"{BARE} is not there, too old, or has jobkit")
+    ssh = f", python: {BARE}, detach: {detach}"
+    meets = "import os; print('met', os.environ['MLX_RANK'], os.environ['MLX_HOSTFILE'] != '')"
+    done = jobkit("submit", spec([BARE, "-c", meets], "backend: ring", ssh=ssh), "--wait")
+    assert done.returncode == 0, done.stderr
+    assert sorted(line[4:] for line in jobkit("logs", "last").stdout.splitlines()) == [
+        f"met {rank} True" for rank in range(4)
+    ]
+    if detach == "false":
+        uses = spec([BARE, "-c", "import jobkit.native"], "backend: none", ssh=ssh)
+        done = jobkit("submit", uses, "--wait")
+        assert done.returncode == 1
+        assert done.stderr.count("python -m pip install jobkit==") == 1
+        old = jobkit("submit", spec(["true"], ssh=f", python: {BARE}, sync: false"))
+        assert old.returncode == 125
+        assert old.stderr.count(f"{BARE} has no jobkit") == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("ssh.python=/no/such/python", "has no Python"),
+        ("ssh.workdir=/no/such", "workdir /no/such: is not there"),
+        ("ssh.hosts=['one:1', 'two:1']", "cannot be reached"),
+        ("ssh.hosts=[stranger@one, stranger@two]", "does not let stranger in"),
+    ],
+)
+def test_what_is_wrong_with_a_host_is_told_of_each(
+    jobkit: Jobkit, spec: Callable[..., str], site: Site, ends: None, setting: str, says: str
+) -> None:
+    before = places(site)
+    done = jobkit("submit", spec(["true"], "backend: none"), "--set", setting)
+    assert (done.returncode, done.stderr.count(says)) == (125, 2), done.stderr
+    assert places(site) == before
+
+
+def test_a_host_without_room_is_told(
+    jobkit: Jobkit, spec: Callable[..., str], site: Site, work: Path, ends: None
+) -> None:
+    (work / "much").write_bytes(bytes(2 << 20))
+    home = str(site.servers[TWO].folder / "jobkit")
+    site.hosts.run(TWO, "mkdir", "-p", home)
+    site.hosts.run(TWO, "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", home)
+    try:
+        done = jobkit("submit", spec(["true"], "backend: none"))
+    finally:
+        site.hosts.run(TWO, "umount", home)
+    assert done.returncode == 125
+    assert done.stderr.count("No space left on device") == 1, done.stderr
+    assert f"{TWO}: " in done.stderr
+
+
+@pytest.mark.parametrize("detach", ["false", "true"])
+def test_an_interrupt_of_who_waits_cancels(
+    jobkit: Jobkit, spec: Callable[..., str], site: Site, work: Path, ends: None, detach: str
+) -> None:
+    name = spec(["sh", "-c", f"echo here; {SLEEP}"], "backend: none", ssh=f", detach: {detach}")
+    command = site.hosts.command(LAPTOP, "jobkit", "submit", name, "--follow", "--wait", cwd=str(work))
+    with subprocess.Popen(command, env=site.environ(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != "here\n":
+            assert process.poll() is None
+        waiter = site.hosts.run(LAPTOP, "pgrep", "-f", "jobkit submit").stdout.split()[0]
+        site.hosts.run(LAPTOP, "kill", "-TERM", waiter)
+        process.communicate()
+    assert process.returncode == 143
+    assert status(jobkit)["state"] == "cancelled"
+
+
+def test_a_keeper_that_is_told_to_pause_stops_the_ranks_until_it_goes_on(
+    jobkit: Jobkit, spec: Callable[..., str], site: Site, wait: Any, ends: None
+) -> None:
+    job = jobkit("submit", spec(["sh", "-c", f"echo here; {SLEEP}"], "backend: none")).stdout.strip()
+    assert wait(lambda: is_running(jobkit, job))
+
+    def stopped() -> int:
+        found = (site.hosts.run(host, "ps", "-eo", "stat=,args=").stdout for host in (ONE, TWO))
+        lines = [line for text in found for line in text.splitlines() if line.endswith("sleep 98765")]
+        return sum(line.startswith("T") for line in lines)
+
+    for name, n in (("TSTP", 4), ("CONT", 0)):
+        site.hosts.run(LAPTOP, "pkill", f"-{name}", "-f", "jobkit.remote.keeper")
+        assert wait(lambda n=n: stopped() == n)
+    jobkit("cancel", job)
+    assert jobkit("wait", job).returncode == 143

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jobkit import __version__
 from jobkit.env.mlx.failures import hint
 
 
@@ -14,6 +15,19 @@ def test_a_ring_that_could_not_connect_is_explained_with_the_remedy() -> None:
     assert "15 s" in hint(tail)
     assert "jobkit.native.barrier()" in hint(tail)
     assert "\n" not in hint(tail)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"ModuleNotFoundError: No module named 'jobkit'",
+        b"/usr/bin/python3: Error while finding module specification for 'jobkit.native' "
+        b"(ModuleNotFoundError: No module named 'jobkit')",
+        b"ImportError: No module named 'jobkit.native._core'",
+    ],
+)
+def test_a_program_without_jobkit_gets_the_line_that_installs_it(tail: bytes) -> None:
+    assert f"pip install jobkit=={__version__}" in hint(tail)
 
 
 @pytest.mark.parametrize("tail", [b"", b"RuntimeError: [ring] connection to a peer was lost", b"\xff[ring]"])
