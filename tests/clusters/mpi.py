@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,3 +64,10 @@ def find(name: str) -> Mpi | str:
         if (root / str(mark)).exists():
             return Mpi(name, launcher, str(root / "bin/mpiexec"), str(root / library), *flags)
     return f"{_VARIABLE} names no environment with {name}"
+
+
+def mpi4py() -> Path | None:
+    """Return the folder of the package mpi4py in the first environment that has it for this Python."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    folders = [Path(python).parent.parent / "lib" / version / "site-packages/mpi4py" for python in _PYTHONS]
+    return next((folder for folder in folders if folder.is_dir()), None)

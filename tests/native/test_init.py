@@ -94,10 +94,10 @@ def test_alone_any_color_gives_a_group_of_one() -> None:
         dist.split(-1)
 
 
-def test_only_ring_is_available_in_this_version() -> None:
+def test_what_is_available_is_said_by_name() -> None:
     pytest.importorskip("jobkit.native._core")
-    found = {name: dist.is_available(name) for name in ("any", "ring", "jaccl", "mpi", "nccl", "gloo")}
-    assert found == {"any": True, "ring": True, "jaccl": False, "mpi": False, "nccl": False, "gloo": False}
+    found = {name: dist.is_available(name) for name in ("any", "ring", "jaccl", "nccl", "gloo")}
+    assert found == {"any": True, "ring": True, "jaccl": False, "nccl": False, "gloo": False}
 
 
 # --- processes ---

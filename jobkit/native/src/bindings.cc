@@ -4,6 +4,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstdlib>
+
 #include "binding.h"
 #include "blocks.h"
 #include "bootstrap.h"
@@ -45,6 +47,36 @@ Memory memory_of(nb::handle recall, nb::handle keep) {
           [=](const std::string& conditions, const std::string& table) { calling(keep, conditions, table); }};
 }
 
+// What Python found in the library: the addresses of its functions and its handles, by name.
+std::shared_ptr<const MpiLibrary> mpi_library(nb::handle given) {
+  if (given.is_none()) return nullptr;
+  auto word = [&](const char* name) { return nb::cast<uintptr_t>(given[name]); };
+  auto made = std::make_shared<MpiLibrary>();
+  made->name = nb::cast<std::string>(given["name"]);
+  made->one_thread = nb::cast<std::string>(given["one_thread"]);
+  made->isend = reinterpret_cast<MpiLibrary::Send>(word("MPI_Isend"));
+  made->issend = reinterpret_cast<MpiLibrary::Send>(word("MPI_Issend"));
+  made->irecv = reinterpret_cast<MpiLibrary::Receive>(word("MPI_Irecv"));
+  made->test = reinterpret_cast<decltype(made->test)>(word("MPI_Test"));
+  made->cancel = reinterpret_cast<decltype(made->cancel)>(word("MPI_Cancel"));
+  made->error_string = reinterpret_cast<decltype(made->error_string)>(word("MPI_Error_string"));
+  made->abort = reinterpret_cast<decltype(made->abort)>(word("MPI_Abort"));
+  made->byte = word("byte");
+  made->communicator = word("communicator");
+  return made;
+}
+
+// Ends the job with the status of this process, when that exits.
+void abort_mpi_at_exit(nb::handle given) {
+  static std::shared_ptr<const MpiLibrary> library;
+  library = mpi_library(given);
+#ifdef __GLIBC__
+  ::on_exit([](int status, void*) { library->abort(library->communicator, status); }, nullptr);
+#else
+  std::atexit([] { library->abort(library->communicator, 1); });
+#endif
+}
+
 nb::object py_connect(int rank, const std::vector<std::vector<std::string>>& hosts, const std::string& mode,
                       const std::string& job, uint32_t epoch, nb::bytes token, double connect_timeout_s,
                       double timeout_s, double heartbeat_s, bool verbose, std::string victim_file,
@@ -52,7 +84,7 @@ nb::object py_connect(int rank, const std::vector<std::vector<std::string>>& hos
                       const std::string& exit_folder, const std::string& schedules, nb::object recall,
                       nb::object keep, const std::string& label,
                       const std::vector<std::vector<std::vector<std::string>>>& devices,
-                      const std::string& library, const std::string& queue_pair, int gid) {
+                      const std::string& library, const std::string& queue_pair, int gid, nb::object mpi) {
   if (mode != "gang" && mode != "hostfile" && mode != "coordinator")
     throw BadArgument("mode '" + mode + "', expected 'gang', 'hostfile' or 'coordinator'");
   if (queue_pair != "auto" && queue_pair != "rc" && queue_pair != "uc")
@@ -75,6 +107,7 @@ nb::object py_connect(int rank, const std::vector<std::vector<std::string>>& hos
                         exit_folder,
                         label,
                         {devices, library, queue_pair, gid},
+                        mpi_library(mpi),
                         signal_arrived,
                         warn};
   auto group = waiting([&] {
@@ -202,8 +235,9 @@ NB_MODULE(_core, m) {
         "checks"_a = false, "shared_memory"_a = true, "congestion"_a = "", "flight_file"_a = "",
         "exit_folder"_a = "", "schedules"_a = "", "recall"_a = nb::none(), "keep"_a = nb::none(),
         "label"_a = "ring", "devices"_a = std::vector<std::vector<std::vector<std::string>>>(),
-        "library"_a = "", "queue_pair"_a = "auto", "gid"_a = -1);
+        "library"_a = "", "queue_pair"_a = "auto", "gid"_a = -1, "mpi"_a = nb::none());
   m.def("verbs_devices", &py_verbs_devices, "library"_a = "");
+  m.def("abort_mpi_at_exit", &abort_mpi_at_exit, "mpi"_a);
   m.def("empty", &py_empty, "shape"_a, "dtype"_a);
   m.def("kept_bytes", &blocks::n_kept);
   m.def("reduce", &py_reduce, "op"_a, "dtype"_a, "left"_a, "right"_a, "out"_a, "count"_a,

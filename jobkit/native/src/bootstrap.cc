@@ -175,9 +175,10 @@ void Meeting::check_hosts() const {
   }
 }
 
-// Control, and a data connection per address; gang addresses are alternatives.
+// Control alone where MPI carries the data; else control, and a data connection per address; gang addresses
+// are alternatives.
 uint32_t Meeting::n_channels() const {
-  if (has_cables()) return 1;
+  if (has_cables() || options_.mpi) return 1;
   return options_.mode == Mode::kGang ? 2 : 1 + static_cast<uint32_t>(options_.hosts[rank_].size());
 }
 
@@ -612,6 +613,7 @@ Wiring Meeting::wiring() {
   Wiring wiring;
   wiring.rank = rank_;
   wiring.size = size_;
+  wiring.mpi = options_.mpi;
   wiring.identities = identities_;
   wiring.reach = reach_;
   wiring.arena = arena_;

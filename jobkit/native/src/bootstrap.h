@@ -42,6 +42,7 @@ struct ConnectOptions {
   std::string exit_folder;     // where "rank-3.exit.json" says that a rank has ended; "": nobody does
   std::string label = "ring";  // the backend, as messages name it
   CableOptions cables;
+  std::shared_ptr<const MpiLibrary> mpi;  // carries all data: no other connections for it are made
   InterruptCheck interrupted;
   std::function<void(const std::string&)> warn;
 };

@@ -34,6 +34,7 @@ Topology topology_of(const Mesh& mesh, const std::vector<int>& members) {
 
 // The same on all ranks: what shares memory is agreed on.
 LinkClass links_of(const Mesh& mesh, const std::vector<int>& members) {
+  if (mesh.mpi()) return LinkClass::kMpi;
   bool some = false, all = true;
   for (int a : members) {
     for (int b : members) {
@@ -100,6 +101,7 @@ void Group::prepare() {
 }
 
 Group::~Group() {
+  if (mesh_->mpi() && mesh_->health() != 0) (void)scratch_.release();  // which may still be read and written
   if (mesh_->generation() == process::generation()) mesh_->part(context_);
 }
 
@@ -284,7 +286,12 @@ void Group::all_to_all(const void* in, void* out, uint64_t count, Dtype dtype, c
   size_t n_bytes = count * members_.size() * size_of(dtype);
   auto copy = std::make_unique_for_overwrite<uint8_t[]>(n_bytes);
   if (n_bytes > 0) std::memcpy(copy.get(), in, n_bytes);
-  collective(Call::kAllToAll, copy.get(), out, count, dtype, 0, options);
+  try {
+    collective(Call::kAllToAll, copy.get(), out, count, dtype, 0, options);
+  } catch (...) {
+    if (mesh_->mpi()) (void)copy.release();  // which may still be read
+    throw;
+  }
 }
 
 void Group::gather(const void* in, void* out, uint64_t count, Dtype dtype, int root,

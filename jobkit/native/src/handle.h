@@ -31,6 +31,8 @@ class Handle {
  public:
   Handle(const Operation& given, std::optional<MessageNumbers> numbers) : operation(given), issued(numbers) {}
   bool done() const { return done_.load(std::memory_order_acquire); }
+  // Of one that is done.
+  bool failed() const { return error_ != nullptr; }
   const Operation operation;
   const std::optional<MessageNumbers> issued;  // of a message
 

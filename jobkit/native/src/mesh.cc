@@ -47,6 +47,7 @@ Mesh::Mesh(Wiring wiring, Warn warn, double heartbeat_s, std::string victim_file
       size_(wiring.size),
       label_(std::move(wiring.label)),
       has_cables_(!wiring.cables.empty()),
+      mpi_(std::move(wiring.mpi)),
       identities_(std::move(wiring.identities)),
       reach_(std::move(wiring.reach)),
       warn_(std::move(warn)),
@@ -71,7 +72,9 @@ Mesh::Mesh(Wiring wiring, Warn warn, double heartbeat_s, std::string victim_file
       wiring.data[p].emplace_back();
       std::tie(wiring.data[p][0], relayed[p]) = make_stream();
     }
-    if (reach(rank_, p) == Reach::kShared) {
+    if (mpi_) {
+      links_[p] = std::make_unique<MpiLink>(p, mpi_, *this);
+    } else if (reach(rank_, p) == Reach::kShared) {
       links_[p] = std::make_unique<ShmLink>(p, arena_, wiring.places[p], *this);
     } else if (has_cables_ && !wiring.cables[p].empty()) {
       links_[p] = std::make_unique<VerbsLink>(p, std::move(wiring.cables[p]), *this);

@@ -18,6 +18,7 @@
 
 #include "clock.h"
 #include "control.h"
+#include "mpi_link.h"
 #include "recorder.h"
 #include "sharing.h"
 #include "survivors.h"
@@ -45,6 +46,7 @@ struct Wiring {
   int size = 1;
   std::vector<Identity> identities;                              // in rank order
   std::string label = "ring";                                    // the backend, as errors name it
+  std::shared_ptr<const MpiLibrary> mpi;                         // carries all data, if it is there
   std::vector<std::vector<Fd>> data;                             // [peer]: none where there is no direct link
   std::vector<std::vector<std::unique_ptr<VerbsCable>>> cables;  // [peer]: likewise
   std::vector<Fd> control;                                       // [peer]
@@ -138,6 +140,9 @@ class Mesh final : public LinkObserver, public ControlObserver {
   int rank() const { return rank_; }
   int size() const { return size_; }
   const std::string& label() const { return label_; }
+  // The MPI library that carries all data, nullptr where none does. Of an operation that failed it may go on
+  // reading and writing the memory.
+  const MpiLibrary* mpi() const { return mpi_.get(); }
   const Identity& identity(int rank) const { return identities_[rank]; }
   bool is_direct(int a, int b) const { return a == b || reach_[a][b]; }
   Reach reach(int a, int b) const { return static_cast<Reach>(reach_[a][b]); }
@@ -262,6 +267,7 @@ class Mesh final : public LinkObserver, public ControlObserver {
   int rank_, size_;
   const std::string label_;
   const bool has_cables_;
+  const std::shared_ptr<const MpiLibrary> mpi_;
   std::vector<Identity> identities_;
   std::vector<std::vector<uint8_t>> reach_;
   Routes routes_;

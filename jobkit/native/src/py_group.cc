@@ -227,6 +227,7 @@ class PyGroup {
     while (!kept_.empty() && kept_.front().handle->done()) {
       Kept done = std::move(kept_.front());
       kept_.pop_front();
+      release(std::move(done));
     }
     for (;;) {
       auto is_done = [](const Kept& each) { return each.handle->done(); };
@@ -234,6 +235,7 @@ class PyGroup {
       if (at == kept_messages_.end()) return;
       Kept done = std::move(*at);
       kept_messages_.erase(at);
+      release(std::move(done));
     }
   }
 
@@ -245,6 +247,13 @@ class PyGroup {
   };
 
   Group& group() const { return lane_->group(); }
+
+  // MPI may go on reading and writing the memory of an operation that failed, for ever.
+  bool lends_memory() const { return group().mesh().mpi() != nullptr; }
+
+  void release(Kept done) const {
+    if (lends_memory() && done.handle->failed()) new Kept(std::move(done));
+  }
 
   uint64_t all(uint64_t count) const {
     auto n = static_cast<uint64_t>(size());
@@ -266,9 +275,17 @@ class PyGroup {
     if (in.data()) operation.in = in.data();
     operation.out = out.data();
     if (wait) {
-      run(operation);
+      try {
+        run(operation);
+      } catch (...) {
+        if (lends_memory()) new std::pair(std::move(in), std::move(out));
+        throw;
+      }
       return nb::none();
     }
+    if (const MpiLibrary* mpi = group().mesh().mpi(); mpi && !mpi->one_thread.empty())
+      throw Error(std::string(name_of(operation.call)) + ": wait=False needs a thread, and " +
+                  mpi->one_thread);
     let_go();
     auto handle = waiting([&] { return lane_->start(operation, signal_arrived); });
     auto& kept = operation.is_message() ? kept_messages_ : kept_;
@@ -282,6 +299,17 @@ class PyGroup {
   void run(const Operation& operation) {
     waiting([&] { lane_->run(operation, signal_arrived); });
     let_go();
+  }
+  void run(const Operation& operation, nb::handle in, nb::handle out) {
+    try {
+      run(operation);
+    } catch (...) {
+      if (lends_memory()) {
+        in.inc_ref();
+        out.inc_ref();
+      }
+      throw;
+    }
   }
 
   std::shared_ptr<Lane> lane_;
@@ -390,7 +418,7 @@ nb::object PyGroup::quick(PyObject* const* arguments) {
   }
   op.out = result.data;
   if (is_reduce_scatter(op.call)) op.count = result.count;
-  run(op);
+  run(op, x, made);
   return made;
 }
 
@@ -415,7 +443,7 @@ nb::object PyGroup::quick_message(PyObject* const* arguments) {
     ndarray::look(made.ptr(), result);
     op.out = result.data;
   }
-  run(op);
+  run(op, x, made);
   return made;
 }
 

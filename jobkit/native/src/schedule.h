@@ -28,6 +28,7 @@ enum class LinkClass : uint8_t {
   kTcp = 0,
   kShm = 1,    // all ranks are on one host and share memory
   kMixed = 2,  // shared memory within hosts, something else between them
+  kMpi = 3,    // MPI, whatever it uses
 };
 
 // The codes travel on the wire: never renumber.

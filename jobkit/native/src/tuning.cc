@@ -48,13 +48,13 @@ bool is_measurable(const Group& group) {
 
 // What the times depend on as far as rank 0 knows: "4 ranks on 2 hosts, mixed, 8 processors".
 std::string conditions(const Group& group) {
-  constexpr const char* links[] = {"tcp", "shm", "mixed"};
+  constexpr const char* links[] = {"tcp", "shm", "mixed", "mpi"};
   const Request request = all_sum(group, kSmallest);
   const std::vector<int>& nodes = request.placement->nodes;
   const std::set<int> hosts(nodes.begin(), nodes.end());
   const Mesh& mesh = group.mesh();
   return std::to_string(group.size()) + " ranks on " + std::to_string(hosts.size()) + " hosts, " +
-         links[static_cast<int>(request.links)] + ", " +
+         links[static_cast<int>(request.links)] + (mesh.mpi() ? " (" + mesh.mpi()->name + ")" : "") + ", " +
          std::to_string(mesh.identity(mesh.rank()).processors) + " processors";
 }
 
