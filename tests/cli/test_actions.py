@@ -6,6 +6,7 @@ import doctest
 import json
 import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,19 @@ def test_waiting_for_a_job_reports_too_and_json_stays_json(jobkit: Jobkit, spec:
     assert len(commands(done.err)) == 1
     assert "0 of 1 job succeeded" not in done.out
     assert "0 of 1 job succeeded" in step.read_text()
+
+
+def test_a_pipeline_that_is_cancelled_still_reports(
+    started: Callable[..., Any], spec: Spec, step: Path, until: Callable[..., None]
+) -> None:
+    one = started("submit", spec("run: sleep 600\nbackend: none\n"), "--wait", "--id", "a")
+    until(lambda: "running" in one.stderr.readline(), "the start of the job")
+    one.send_signal(signal.SIGTERM)
+    _, said = one.communicate(timeout=60)
+    assert one.returncode == 143
+    [(name, given, _)] = commands(said)
+    assert (name, given["title"]) == ("warning", "a cancelled: cancelled by its user")
+    assert "| a | a | cancelled | 1 |" in step.read_text()
 
 
 def test_a_wrong_spec_is_annotated_at_its_line(jobkit: Jobkit, spec: Spec, step: Path) -> None:
