@@ -98,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="as_",
         metavar="E:NxM",
         help="start CMD here as it would be started under E on N nodes with M ranks each, with the variables "
-        "of E alone: slurm, openmpi, mpich, mvapich2, flux, lsf, torchrun, pbs or sge",
+        "of E alone: slurm, openmpi, mpich, mvapich2, pals, flux, lsf, torchrun, pbs or sge",
     )
     add("command", nargs=argparse.REMAINDER, metavar="CMD", help="the program and its arguments")
 

@@ -104,6 +104,22 @@ def mvapich2(place: Place) -> Variables:
     return {**{f"MV2_COMM_WORLD_{name}": str(value) for name, value in found.items()}, **_met(place)}
 
 
+def pals(place: Place) -> Variables:
+    """Return what mpiexec of HPE Cray PALS sets, but for the descriptors of its daemons."""
+    found = {
+        "PALS_RANKID": place.rank,
+        "PALS_LOCAL_RANKID": place.local_rank,
+        "PALS_NODEID": place.node,
+        "PALS_LOCAL_SIZE": place.shape.per_node,
+        "PALS_APID": f"pretended-{place.number}",
+        "PMI_RANK": place.rank,
+        "PMI_SIZE": place.shape.size,
+        "PMI_LOCAL_RANK": place.local_rank,
+        "PMI_LOCAL_SIZE": place.shape.per_node,
+    }
+    return {**{name: str(value) for name, value in found.items()}, **_met(place)}
+
+
 def flux(place: Place) -> Variables:
     """Return what `flux run` sets, but for the addresses of its broker."""
     found = {
@@ -168,6 +184,7 @@ STEPS: dict[str, Callable[[Place], Variables]] = {
     "openmpi": openmpi,
     "mpich": mpich,
     "mvapich2": mvapich2,
+    "pals": pals,
     "flux": flux,
     "lsf": lsf,
     "torchrun": torchrun,
