@@ -71,11 +71,11 @@ $(MPI:%=build/%/.installed): build/%/.installed: | system
 # $(1): folder of the environment; $(2) and on: extras.
 comma := ,
 space := $(comma:,= )
-extras = $(2)$(if $(3),$(comma)$(3))$(if $(4),$(comma)$(4))$(if $(5),$(comma)$(5))
+extras = $(2)$(if $(3),$(comma)$(3))$(if $(4),$(comma)$(4))$(if $(5),$(comma)$(5))$(if $(6),$(comma)$(6))
 define environment
 	test -x $(1)/bin/pip || $(PYTHON) -m venv $(1)
 	$(1)/bin/pip install $(PIP_FLAGS) $(BUILD_TOOLS)
-	PATH="$(abspath $(1))/bin:$$PATH" $(1)/bin/pip install $(PIP_FLAGS) --no-build-isolation --editable ".[$(call extras,$(1),$(2),$(3),$(4),$(5))]"
+	PATH="$(abspath $(1))/bin:$$PATH" $(1)/bin/pip install $(PIP_FLAGS) --no-build-isolation --editable ".[$(call extras,$(1),$(2),$(3),$(4),$(5),$(6))]"
 	touch $@
 endef
 
