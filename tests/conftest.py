@@ -76,8 +76,8 @@ def jobkit_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_launcher_around(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide a launcher that the test suite itself may run under: every test starts from none."""
-    launcher_prefixes = ("MLX_", "JACCL_", "JOBKIT_", "SLURM_", "PMI", "OMPI_", "NCCL_")
+    """Hide a launcher, or GitHub's runner, that the test suite itself may run under: every test has none."""
+    launcher_prefixes = ("MLX_", "JACCL_", "JOBKIT_", "SLURM_", "PMI", "OMPI_", "NCCL_", "GITHUB_")
     for name in list(os.environ):
         if name.startswith(launcher_prefixes) and name != "JOBKIT_HOME":
             monkeypatch.delenv(name)
