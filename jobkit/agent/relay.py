@@ -42,30 +42,38 @@ def main(path: str, node: str) -> int:
     return Exit.OK if carry(connection, [sys.executable, "-m", "jobkit.agent"]) == 0 else Exit.NOT_STARTED
 
 
-def carry(connection: socket.socket, command: list[str], first: bytes = b"") -> int:
+def carry(
+    connection: socket.socket, command: list[str], first: bytes = b"", silence_s: float | None = None
+) -> int:
     """Stand between a connection and an agent until both have ended; return the agent's status.
 
     Args:
         connection: To whoever has the lease.
         command: The agent's.
         first: What it is to read before what comes over the connection.
+        silence_s: When the agent has ended, a connection that was silent for so long is not waited for; None
+            to wait for its end.
     """
+    heard = [time.monotonic()]
     # In a session of its own: a signal to this process is not one to the ranks.
     agent = subprocess.Popen(
         command, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0
     )
     assert agent.stdin is not None and agent.stdout is not None
-    to_agent = threading.Thread(target=_forward, args=(connection, agent.stdin, first), daemon=True)
+    to_agent = threading.Thread(target=_forward, args=(connection, agent.stdin, first, heard), daemon=True)
     to_agent.start()
     with contextlib.suppress(OSError):  # the launcher is gone, and the other thread tells the agent
         while data := agent.stdout.read(_BYTES):
             connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
+    if silence_s is not None and time.monotonic() - heard[0] > silence_s:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
     to_agent.join()
     return agent.wait()
 
 
-def _forward(connection: socket.socket, pipe: IO[bytes], data: bytes) -> None:
+def _forward(connection: socket.socket, pipe: IO[bytes], data: bytes, heard: list[float]) -> None:
     """Give the agent what the launcher sends after some bytes, and its end."""
     with contextlib.suppress(OSError):
         while True:
@@ -73,6 +81,7 @@ def _forward(connection: socket.socket, pipe: IO[bytes], data: bytes) -> None:
             while view:
                 view = view[os.write(pipe.fileno(), view) :]
             data = connection.recv(_BYTES)
+            heard[0] = time.monotonic()
             if not data:
                 break
     with contextlib.suppress(OSError):

@@ -36,7 +36,11 @@ def planned(spec: JobSpec, cwd: str, plan: Callable[[JobSpec], Plan]) -> Plan:
     if spec.ranks is None and spec.nodes is None and spec.ranks_per_node is None:
         changes |= {"ranks": len(hosts.names)}
     made = plan(spec.model_copy(update=changes))
-    return replace(made, ssh=replace(made.ssh, addresses=_addresses(hosts, made)))
+    unused = [name for name, value in (("backend", hosts.backend), ("envs", hosts.envs)) if value]
+    notes = [f"{spec.ssh.hostfile}: its {name} is not used, but the spec's" for name in unused]
+    notes += [f"{spec.ssh.hostfile}: its RDMA devices are not used"] if hosts.rdma else []
+    ssh = replace(made.ssh, addresses=_addresses(hosts, made))
+    return replace(made, ssh=ssh, notes=(*made.notes, *notes))
 
 
 def _addresses(hosts: Hosts, plan: Plan) -> tuple[tuple[str, ...], ...]:

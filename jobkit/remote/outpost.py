@@ -26,6 +26,7 @@ from jobkit.remote import package
 
 _FIRST_S, _AGAIN_S = 15.0, 5.0  # for the keeper to answer
 _CONNECT_S = 3.0
+_SILENCE_S = 6.0  # of a keeper that shows every two seconds that it lives
 _PAUSE_S = 0.2
 
 
@@ -68,7 +69,7 @@ class Outpost:
             if asked is not None:
                 command = [sys.executable, *package.words(self._about["package"], "jobkit.agent")]
                 own = wire.frame(wire.REQUEST, encode(self._own(decode(asked))))
-                relay.carry(connection, command, own)
+                relay.carry(connection, command, own, _SILENCE_S)
             connection.close()
             connection = None
 

@@ -33,6 +33,13 @@ def test_a_spec_that_says_how_many_ranks_has_hosts_of_it_alone(tmp_path: Path) -
     assert (made.ranks, made.ssh.hosts, made.ssh.addresses) == (4, ("h1", "h2"), ())
 
 
+def test_what_of_it_is_not_used_is_told(tmp_path: Path) -> None:
+    content = {"backend": "ring", "envs": ["A=b"], "hosts": [row("h1", "10.0.0.1")]}
+    told = "; ".join(planned(tmp_path, content).notes)
+    assert "h.json: its backend is not used" in told
+    assert "h.json: its envs is not used" in told
+
+
 def test_one_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"h.json: host 0: no host name"):
         planned(tmp_path, [{"ips": []}])

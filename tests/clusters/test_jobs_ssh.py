@@ -221,6 +221,7 @@ def test_a_detached_job_of_which_a_part_is_killed_ends_everywhere(
     assert status(jobkit, job)["state"] == "lost"
 
 
+@pytest.mark.slow
 def test_a_detached_job_ends_on_both_sides_of_a_link_that_goes_silent(
     jobkit: Jobkit, spec: Callable[..., str], site: Site, wait: Any, ends: None
 ) -> None:
@@ -236,6 +237,7 @@ def test_a_detached_job_ends_on_both_sides_of_a_link_that_goes_silent(
     assert f"{TWO}: the connection to its agent is lost" in status(jobkit, job)["reason"]
 
 
+@pytest.mark.slow
 def test_a_host_that_does_not_reach_the_first_one_is_told(
     jobkit: Jobkit, spec: Callable[..., str], site: Site, ends: None
 ) -> None:
@@ -364,3 +366,67 @@ def test_a_keeper_that_is_told_to_pause_stops_the_ranks_until_it_goes_on(
         assert wait(lambda n=n: stopped() == n)
     jobkit("cancel", job)
     assert jobkit("wait", job).returncode == 143
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("detach", ["false", "true"])
+def test_a_job_is_run_again_with_its_files_of_today_and_of_then(
+    jobkit: Jobkit, spec: Callable[..., str], work: Path, ends: None, detach: str
+) -> None:
+    (work / "file").write_text("then\n")
+    git = ("git", "-C", str(work), "-c", "user.name=a", "-c", "user.email=a@b")
+    for words in (("init", "-q"), ("add", "file"), ("commit", "-qm", "x")):
+        subprocess.run([*git, *words], check=True)
+    name = spec(["cat", "file"], "backend: none", ssh=f", detach: {detach}")
+    first = jobkit("submit", name)
+    assert first.returncode == 0, first.stderr
+    (work / "file").write_text("today\n")
+    assert jobkit("wait", "last").returncode == 0
+    assert jobkit("logs", "last").stdout.count("then") == 4
+    for words, expected in (((), "today"), (("--as-it-was",), "then")):
+        again = jobkit("rerun", first.stdout.strip(), *words, "--wait")
+        assert again.returncode == 0, again.stderr
+        assert jobkit("logs", "last").stdout.count(expected) == 4
+
+
+@pytest.mark.parametrize("detach", ["false", "true"])
+def test_points_of_a_sweep_run_at_once(
+    jobkit: Jobkit, spec: Callable[..., str], work: Path, ends: None, detach: str
+) -> None:
+    # Each point waits until the other one has begun.
+    until = f"until test -e '{work}/x' -a -e '{work}/y'; do sleep 0.1; done"
+    mark = f"touch '{work}'/$A; {until}; echo point $A"
+    lines = ("backend: none", "sweep: {a: [x, y]}", "env: {A: '${{ sweep.a }}'}", "parallel: 2")
+    done = jobkit("submit", spec(["sh", "-c", mark], *lines, ssh=f", detach: {detach}"), "--wait")
+    assert done.returncode == 0, done.stderr
+    assert jobkit("logs", "last/1").stdout.count("point y") == 4
+
+
+def test_a_failing_line_of_setup_names_its_host(jobkit: Jobkit, spec: Callable[..., str], ends: None) -> None:
+    lines = f"setup: ['export A=b', 'test $(uname -n) = {ONE}']"
+    done = jobkit("submit", spec(["true"], "backend: none", lines), "--wait")
+    assert done.returncode == 125
+    assert f"setup: line 2 failed with status 1 on {TWO}" in done.stderr
+
+
+def test_a_job_whose_connection_broke_starts_again_where_it_may(
+    jobkit: Jobkit, spec: Callable[..., str], site: Site, wait: Any, ends: None
+) -> None:
+    run = f"echo here; test $JOBKIT_ATTEMPT = 2 || {SLEEP}"
+    job = jobkit(
+        "submit", spec(["sh", "-c", run], "backend: none", "retries: {node_failure: 1}")
+    ).stdout.strip()
+    assert wait(lambda: is_running(jobkit, job))
+    site.servers[TWO].cut()
+    assert jobkit("wait", job).returncode == 0
+    assert status(jobkit, job)["attempt"] == 2
+
+
+def test_the_doctor_asks_every_host(jobkit: Jobkit, spec: Callable[..., str], site: Site) -> None:
+    name = spec(["true"])
+    site.trust(ONE)
+    done = jobkit("doctor", name, "--json")
+    site.trust(ONE, TWO)
+    rows = {row["check"]: row["state"] for row in json.loads(done.stdout)["checks"]}
+    assert (rows[f"host {ONE}"], rows[f"folder on {ONE}"], rows[f"host {TWO}"]) == ("ok", "ok", "fails")
+    assert done.returncode == 1
