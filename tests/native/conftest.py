@@ -231,6 +231,13 @@ class Cabled:
         assert stream is not None
         return stream.readline().strip()
 
+    def tell(self, rank: int) -> None:
+        """Give a rank that reads a line one."""
+        stream = self.ranks[rank].stdin
+        assert stream is not None
+        stream.write("\n")
+        stream.flush()
+
     def pull(self, device: str, kind: str = "down") -> None:
         """Take the port of a device down, or cut its cable where nobody notices."""
         (self.fabric / kind / device).touch()
@@ -246,7 +253,8 @@ class Cabled:
         """Leave no process behind."""
         for rank in self.ranks:
             rank.kill()
-            rank.communicate()
+            with rank:  # its streams, and its end
+                pass
 
 
 @pytest.fixture

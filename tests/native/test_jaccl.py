@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +47,12 @@ def test_the_ranks_meet_at_the_coordinator(devices: str) -> None:
     found = meeting(contract(devices))
     assert (found.rank, found.mode, found.hosts) == (1, "coordinator", [["10.0.0.1:7000"], [], []])
     assert meeting(contract(devices, "2")).job == found.job
+
+
+def test_ranks_with_different_matrices_are_of_different_jobs(devices: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps([[None, "a", "b"], ["a", None, "b"], ["a", "c", None]]))
+    assert meeting(contract(str(other))).job != meeting(contract(devices)).job
 
 
 def test_names_of_its_own_come_first(devices: str) -> None:
@@ -120,3 +129,170 @@ def test_two_ranks_add_up_over_a_cable(cabled: Callable[..., Any]) -> None:
         "[1, 3, 5, 7, 9] ['self', 'rc']\n",
         "[1, 3, 5, 7, 9] ['rc', 'self']\n",
     ]
+
+
+# --- failures: every rank learns of them, and who and what it was ---
+
+LOOP = """
+import socket
+x = np.ones({count})
+dist.all_sum(x)
+print("ready", flush=True)
+begun = time.monotonic()
+try:
+    while True:
+        dist.all_sum(x)
+except BackendError as error:
+    print(round(time.monotonic() - begun, 2), str(error).replace(socket.gethostname(), "h"), flush=True)
+"""
+
+
+def failures(ranks: Any, of: range | list[int]) -> dict[int, str]:
+    return {rank: ranks.said(rank).partition(" ")[2] for rank in of}
+
+
+@pytest.mark.parametrize("mode", ["rc", "apple"])
+@pytest.mark.parametrize("count", [1, 50_000])
+def test_a_rank_that_is_killed_is_named_on_all_others(
+    cabled: Callable[..., Any], mode: str, count: int
+) -> None:
+    ranks = cabled(3, mode=mode)
+    ranks.start(LOOP.format(count=count))
+    assert [ranks.said(rank) for rank in range(3)] == ["ready"] * 3
+    ranks.ranks[1].kill()
+    for text in failures(ranks, [0, 2]).values():
+        assert "rank 1 (h) is gone: " in text
+
+
+@pytest.mark.parametrize("mode", ["rc", "uc"])
+def test_a_rank_that_is_stopped_is_named_on_all_others(cabled: Callable[..., Any], mode: str) -> None:
+    ranks = cabled(3, mode=mode)
+    ranks.start(LOOP.format(count=3), JOBKIT_HEARTBEAT_S="0.3")
+    assert [ranks.said(rank) for rank in range(3)] == ["ready"] * 3
+    ranks.ranks[2].send_signal(signal.SIGSTOP)
+    try:
+        for text in failures(ranks, [0, 1]).values():
+            assert "rank 2 (h) is stopped or cut off: it has answered nothing for 1.5 s" in text
+    finally:
+        ranks.ranks[2].send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("mode", ["rc", "apple", "rc,noevents", "apple,noevents"])
+def test_a_port_that_goes_down_is_named_on_every_rank(cabled: Callable[..., Any], mode: str) -> None:
+    ranks = cabled(3, mode=mode)
+    ranks.start(LOOP.format(count=3))
+    assert [ranks.said(rank) for rank in range(3)] == ["ready"] * 3
+    ranks.pull("r1to2.0")
+    told = failures(ranks, range(3))
+    # Whichever end notices first tells the others.
+    of_one = r"rank 2 \(h\) cannot be reached: device r1to2\.0: "
+    of_other = r"rank 1 \(h\) cannot be reached: device r2to1\.0: "
+    for text in told.values():
+        assert re.search(f"{of_one}|{of_other}", text)
+
+
+@pytest.mark.parametrize(
+    ("mode", "wrong"),
+    [
+        ("rc", "a send did not get through: transport retry counter exceeded (status 12)"),
+        ("apple", "nothing comes over it from the other end, whose process answers otherwise"),
+    ],
+)
+def test_a_cable_that_is_cut_where_nobody_notices_is_named(
+    cabled: Callable[..., Any], mode: str, wrong: str
+) -> None:
+    ranks = cabled(3, mode=mode)
+    ranks.start(LOOP.format(count=3), JOBKIT_HEARTBEAT_S="0.3")
+    assert [ranks.said(rank) for rank in range(3)] == ["ready"] * 3
+    ranks.pull("r0to1.0", kind="cut")
+    told = failures(ranks, range(3))
+    assert wrong in "".join(told.values())
+    assert all("cannot be reached: device r" in text for text in told.values())
+
+
+def test_an_idle_cable_that_is_cut_is_found_while_its_rank_is_waited_for(cabled: Callable[..., Any]) -> None:
+    ranks = cabled(2)
+    ranks.start(
+        """
+        dist.barrier()
+        print("ready", flush=True)
+        try:
+            if world.rank() == 0:
+                dist.barrier()
+            else:
+                sys.stdin.readline()
+                dist.barrier()
+        except BackendError as error:
+            print(error, flush=True)
+        """,
+        JOBKIT_HEARTBEAT_S="0.3",
+    )
+    assert [ranks.said(rank) for rank in range(2)] == ["ready"] * 2
+    ranks.pull("r1to0.0", kind="cut")
+    assert "rank 1" in ranks.said(0)
+    ranks.tell(1)
+    assert "rank 1 (h) cannot be reached: device r0to1.0: " in ranks.said(1).replace(
+        socket.gethostname(), "h"
+    )
+
+
+def test_what_an_unreliable_connection_loses_is_noticed_and_raises(cabled: Callable[..., Any]) -> None:
+    ranks = cabled(2, mode="uc,drop=200")
+    # Without measurements at the start, which would lose some already.
+    ranks.start(LOOP.format(count=30_000), JOBKIT_SCHEDULE="builtin")
+    assert [ranks.said(rank) for rank in range(2)] == ["ready"] * 2
+    told = failures(ranks, range(2))
+    assert "records were lost on the way to it" in "".join(told.values())
+    assert all("device r" in text for text in told.values())
+
+
+# --- what holds besides ---
+
+
+def test_the_coordinators_port_is_closed_once_all_have_met(cabled: Callable[..., Any]) -> None:
+    ranks = cabled(2)
+    ranks.start(
+        """
+        import socket
+        host, port = os.environ["MLX_JACCL_COORDINATOR"].split(":")
+        with socket.socket() as probe:
+            print(probe.connect_ex((host, int(port))) != 0)
+        dist.barrier()
+        """
+    )
+    assert ranks.outputs() == ["True\n"] * 2
+
+
+def test_a_split_opens_no_queue_pair(cabled: Callable[..., Any]) -> None:
+    ranks = cabled(4, mode="apple")
+    ranks.start(
+        """
+        def open_files():
+            return len(os.listdir("/proc/self/fd"))
+        before = open_files()
+        parts = [world.split(world.rank() % 2, key) for key in range(20)]
+        for part in parts:
+            dist.barrier(group=part)
+        print(open_files() - before, dist.all_sum(np.ones(1), group=parts[-1]).tolist())
+        """
+    )
+    assert ranks.outputs() == ["0 [2.0]\n"] * 4
+
+
+def test_a_child_of_fork_holds_nothing_of_the_devices(cabled: Callable[..., Any]) -> None:
+    ranks = cabled(2)
+    ranks.start(
+        """
+        import contextlib, warnings
+        warnings.simplefilter("ignore")
+        child = os.fork()
+        if child == 0:
+            names = []
+            for number in os.listdir("/proc/self/fd"):
+                with contextlib.suppress(OSError):
+                    names.append(os.readlink(f"/proc/self/fd/{number}"))
+            os._exit(any("inotify" in name for name in names))
+        print(os.waitpid(child, 0)[1], dist.all_sum(np.ones(1)).tolist())
+        """
+    )
+    assert ranks.outputs() == ["0 [2.0]\n"] * 2

@@ -72,6 +72,14 @@ const std::vector<ChoiceRow> kBetweenHosts{
     {C::kBroadcast, 4, kAny, kAll, S::kTwoLevel},
 };
 
+// RDMA cables: what a message costs is the device's, so that even where ranks outnumber processors one round
+// of several messages is better than several rounds.
+const std::vector<ChoiceRow> kOverCables{
+    {C::kAllSum, 2, 8, 16 << 10, S::kOneShot},
+    {C::kBroadcast, 2, 8, 16 << 10, S::kDirect},
+    {C::kBarrier, 2, 8, kAll, S::kDirect},
+};
+
 // What the others leave open.
 const std::vector<ChoiceRow> kElse{
     {C::kAllSum, 2, 2, 1 << 20, S::kOneShot},
@@ -94,6 +102,7 @@ const std::vector<ChoiceRow>& built_in(const Request& r) {
   static const std::vector<ChoiceRow> none;
   if (r.links == LinkClass::kShm) return kInMemory;
   if (r.links == LinkClass::kMixed) return kBetweenHosts;
+  if (r.links == LinkClass::kVerbs) return kOverCables;
   return r.crowded ? kCrowded : none;
 }
 

@@ -44,7 +44,8 @@ LinkClass links_of(const Mesh& mesh, const std::vector<int>& members) {
       all &= shared;
     }
   }
-  return !some ? LinkClass::kTcp : all ? LinkClass::kShm : LinkClass::kMixed;
+  const LinkClass apart = mesh.has_cables() ? LinkClass::kVerbs : LinkClass::kTcp;
+  return !some ? apart : all ? LinkClass::kShm : LinkClass::kMixed;
 }
 
 std::vector<int> all_ranks(int size) {

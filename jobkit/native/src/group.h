@@ -169,7 +169,7 @@ class Group {
   std::atomic<bool> closed_{false};
   Call last_call_ = Call::kBarrier;
   uint32_t last_seq_ = 0;
-  std::unique_ptr<Express> express_;  // where all share memory
+  std::unique_ptr<Express> express_;  // where links of one kind allow it
   std::vector<CachedPlan> plans_;
   size_t next_plan_ = 0;
   std::unique_ptr<uint8_t[]> scratch_;

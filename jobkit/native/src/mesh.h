@@ -90,6 +90,8 @@ struct Active {
 };
 
 class Mesh;
+template <class Kind>
+class ExpressOver;
 
 // What a thread waits for: messages, and what is to be done as they come.
 class Work {
@@ -243,7 +245,8 @@ class Mesh final : public LinkObserver, public ControlObserver {
     int by = kNobody;  // the rank without which it cannot be reached
   };
 
-  friend class Express;
+  template <class Kind>
+  friend class ExpressOver;
   class Lock;
 
   void propose(const Proposal& proposal, const std::vector<int>& peers);

@@ -72,7 +72,7 @@ nb::tuple py_plan(int call, int rank, int size, uint64_t count, const std::strin
                   code_of<Topology>("topology", topology, {"direct", "neighbours"}),
                   rounds,
                   crowded,
-                  code_of<LinkClass>("links", links, {"tcp", "shm", "mixed", "mpi"}),
+                  code_of<LinkClass>("links", links, {"tcp", "shm", "mixed", "mpi", "verbs"}),
                   placement.nodes.empty() ? nullptr : &placement,
                   &choices};
   Schedule chosen = schedule.empty() ? choose(request) : schedule_named(schedule);

@@ -29,6 +29,7 @@ enum class LinkClass : uint8_t {
   kShm = 1,    // all ranks are on one host and share memory
   kMixed = 2,  // shared memory within hosts, something else between them
   kMpi = 3,    // MPI, whatever it uses
+  kVerbs = 4,  // RDMA cables
 };
 
 // The codes travel on the wire: never renumber.

@@ -48,7 +48,7 @@ bool is_measurable(const Group& group) {
 
 // What the times depend on as far as rank 0 knows: "4 ranks on 2 hosts, mixed, 8 processors".
 std::string conditions(const Group& group) {
-  constexpr const char* links[] = {"tcp", "shm", "mixed", "mpi"};
+  constexpr const char* links[] = {"tcp", "shm", "mixed", "mpi", "verbs"};
   const Request request = all_sum(group, kSmallest);
   const std::vector<int>& nodes = request.placement->nodes;
   const std::set<int> hosts(nodes.begin(), nodes.end());

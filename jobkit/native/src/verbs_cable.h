@@ -27,6 +27,7 @@ inline constexpr uint32_t kSlots = kWindow + kSpare;
 // What one end can do. Sent to the other end before there is a queue pair.
 struct CableOffer {
   bool has_rc = false;
+  uint8_t n_lanes = 1;  // queue pairs: two where small messages need slots of their own
   uint32_t n_slot = 0;  // bytes
   uint8_t mtu = 0;      // the API's code
   jk_ibv_gid gid{};

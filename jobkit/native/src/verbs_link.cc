@@ -13,6 +13,9 @@ constexpr size_t kTurnBytes = 256 << 10;
 // Below this a message is not worth dividing between parallel cables.
 constexpr size_t kMinStripe = 16 << 10;
 
+// Where slots are of two sizes, so many small ones are sooner sent than a large one that is mostly empty.
+constexpr size_t kFewFrames = 4;
+
 // What a process sent before it died may arrive after the news of its death, which came another way.
 constexpr auto kLastRecords = milliseconds(20);
 
@@ -27,15 +30,22 @@ size_t payload_of(const VerbsCable& cable) {
 
 VerbsLink::VerbsLink(int peer, std::vector<std::unique_ptr<VerbsCable>> cables, LinkObserver& observer)
     : Link(peer, cables.size(), observer), cables_(std::move(cables)), lent_(cables_.size()) {
-  n_frame_ = kMaxFrame;
-  for (auto& cable : cables_) n_frame_ = std::min(n_frame_, payload_of(*cable));
+  n_smallest_ = n_largest_ = payload_of(*cables_[0]);
+  for (auto& cable : cables_) {
+    n_smallest_ = std::min(n_smallest_, payload_of(*cable));
+    n_largest_ = std::max(n_largest_, payload_of(*cable));
+  }
 }
 
 const char* VerbsLink::kind() const { return cables_[0]->terms().reliable ? "rc" : "uc"; }
 
 std::string VerbsLink::carrier() const {
-  std::string names;
-  for (auto& cable : cables_) names += (names.empty() ? "" : ", ") + cable->device().name();
+  std::string names, last;
+  for (auto& cable : cables_) {
+    if (cable->device().name() == last) continue;  // another lane of the same one
+    last = cable->device().name();
+    names += (names.empty() ? "" : ", ") + last;
+  }
   return names;
 }
 
@@ -170,12 +180,16 @@ bool VerbsLink::wants_write() const {
   return std::any_of(queue_.begin(), queue_.end(), [](const Send* each) { return each->may_start(); });
 }
 
-// In turn, so that parallel cables carry the same.
-VerbsCable* VerbsLink::cable_for_next() {
-  for (size_t i = 0; i < cables_.size(); i++) {
-    VerbsCable& cable = *cables_[(next_cable_ + i) % cables_.size()];
-    if (!cable.reserve()) continue;
-    next_cable_ = (next_cable_ + i + 1) % cables_.size();
+// The cable for so much of a message; in turn, so that parallel cables carry the same. Small messages keep to
+// the first, where Express looks for them.
+VerbsCable* VerbsLink::cable_for(size_t n_bytes) {
+  const bool is_small = n_bytes <= kFewFrames * n_smallest_;
+  const size_t n_payload = is_small ? n_smallest_ : n_largest_, n = cables_.size();
+  const size_t first = n_bytes <= n_smallest_ && n_bytes < kMinStripe ? 0 : next_cable_;
+  for (size_t i = 0; i < n; i++) {
+    VerbsCable& cable = *cables_[(first + i) % n];
+    if (payload_of(cable) != n_payload || !cable.reserve()) continue;
+    next_cable_ = (first + i + 1) % n;
     return &cable;
   }
   return nullptr;
@@ -189,9 +203,10 @@ bool VerbsLink::pump_send() {
     auto at = std::find_if(queue_.begin(), queue_.end(), [](const Send* each) { return each->may_start(); });
     if (at == queue_.end()) break;
     Send* send = *at;
-    VerbsCable* cable = cable_for_next();
+    const uint64_t n_left = send->n_ready - send->n_started;
+    VerbsCable* cable = cable_for(n_left);
     if (!cable) break;
-    size_t n_bytes = std::min<uint64_t>(n_frame_, send->n_ready - send->n_started);
+    size_t n_bytes = std::min<uint64_t>(payload_of(*cable), n_left);
     if (cables_.size() > 1) {
       const size_t stripe = send->n_bytes / cables_.size() / kFrameGrain * kFrameGrain;
       n_bytes = std::min(n_bytes, std::max(kMinStripe, stripe));

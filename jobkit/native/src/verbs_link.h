@@ -39,7 +39,7 @@ class VerbsLink final : public Link {
   void relieve() override;
 
   // For Express, which goes around the queues.
-  size_t max_frame() const { return n_frame_; }
+  size_t max_frame() const { return n_smallest_; }
   uint8_t* room_for_express(size_t n_bytes) {
     (void)n_bytes;
     bool is_quiet = !lent_[0].data && queue_.empty() && n_kept() == 0 && !incoming_[0].frame &&
@@ -79,12 +79,12 @@ class VerbsLink final : public Link {
   void take_payload(size_t index);
   void consume(size_t index);
   bool receive_over(size_t index);
-  VerbsCable* cable_for_next();
+  VerbsCable* cable_for(size_t n_bytes);
   void check();
 
   std::vector<std::unique_ptr<VerbsCable>> cables_;
-  std::vector<Lent> lent_;  // of each cable
-  size_t n_frame_;          // payload bytes of a frame, at most
+  std::vector<Lent> lent_;         // of each cable
+  size_t n_smallest_, n_largest_;  // payload bytes of a frame: where slots are small, and large
   size_t next_cable_ = 0;
   std::string ended_;  // why the peer's process will send nothing more
   Moment ended_at_{};

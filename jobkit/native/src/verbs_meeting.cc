@@ -12,13 +12,15 @@ namespace jobkit {
 namespace {
 
 // Bytes of a slot: what a large message is cut into. Smaller where a device has many cables, or may register
-// little; and where every SEND has to fill its receive.
-constexpr uint32_t kLargestSlot = 64 << 10, kSmallestSlot = 4 << 10, kEqualSlot = 16 << 10;
+// little. Where every SEND has to fill its receive, a cable has two lanes, one with the smallest slots; and a
+// single one, with slots in between, where the device has too few queue pairs for that.
+constexpr uint32_t kLargestSlot = 64 << 10, kSmallestSlot = 4 << 10, kOnlySlot = 16 << 10;
+constexpr size_t kFewQueuePairs = 10;
 
 // Of one device, at most.
 constexpr size_t kMostRegistered = 64 << 20;
 
-constexpr size_t kOfferBytes = 1 + 4 + 1 + 16 + 2;
+constexpr size_t kOfferBytes = 1 + 1 + 4 + 1 + 16 + 2;
 constexpr size_t kAddressBytes = 8;
 
 size_t may_register() {
@@ -28,9 +30,14 @@ size_t may_register() {
   return std::min<size_t>(kMostRegistered, limit.rlim_cur / 4 * 3);
 }
 
-uint32_t slot_for(const VerbsDevice& device, size_t n_cables) {
-  uint32_t n_slot = device.has_rc() ? kLargestSlot : kEqualSlot;
-  while (n_slot > kSmallestSlot && n_cables * VerbsCable::n_memory(n_slot) > may_register()) n_slot /= 2;
+// All lanes of a cable.
+size_t n_memory(uint32_t n_slot, uint8_t n_lanes) {
+  return VerbsCable::n_memory(n_slot) + (n_lanes > 1 ? VerbsCable::n_memory(kSmallestSlot) : 0);
+}
+
+uint32_t slot_for(size_t n_cables, uint8_t n_lanes) {
+  uint32_t n_slot = kLargestSlot;
+  while (n_slot > kSmallestSlot && n_cables * n_memory(n_slot, n_lanes) > may_register()) n_slot /= 2;
   return n_slot;
 }
 
@@ -39,6 +46,7 @@ std::string encode(const CableOffer& offer) {
   std::string body(kOfferBytes, 0);
   ByteWriter(reinterpret_cast<uint8_t*>(body.data()))
       .put(static_cast<uint8_t>(offer.has_rc))
+      .put(offer.n_lanes)
       .put(offer.n_slot)
       .put(offer.mtu)
       .put_bytes(offer.gid.raw, sizeof offer.gid.raw)
@@ -50,6 +58,7 @@ CableOffer decode(const char* bytes) {
   CableOffer offer;
   ByteReader reader(reinterpret_cast<const uint8_t*>(bytes));
   offer.has_rc = reader.get<uint8_t>() != 0;
+  offer.n_lanes = reader.get<uint8_t>();
   offer.n_slot = reader.get<uint32_t>();
   offer.mtu = reader.get<uint8_t>();
   reader.get_bytes(offer.gid.raw, sizeof offer.gid.raw);
@@ -72,6 +81,10 @@ void Cabling::open(const std::vector<int>& peers, const std::map<int, Address>& 
   }
 }
 
+uint8_t Cabling::n_lanes(const VerbsDevice& device) const {
+  return !device.has_rc() && 2 * n_cables_.at(device.name()) <= kFewQueuePairs ? 2 : 1;
+}
+
 CableOffer Cabling::open_one(int peer, size_t index, const Address& near, End& end) {
   CableOffer offer;
   const std::string& name = options_.devices[rank_][peer][index];
@@ -81,7 +94,8 @@ CableOffer Cabling::open_one(int peer, size_t index, const Address& near, End& e
     std::shared_ptr<VerbsDevice>& device = devices_[name];
     if (!device) {
       auto made = std::make_shared<VerbsDevice>(*library, name);
-      made->reserve(n_cables_[name] * VerbsCable::n_memory(slot_for(*made, n_cables_[name])));
+      const uint8_t n = n_lanes(*made);
+      made->reserve(n_cables_[name] * n_memory(slot_for(n_cables_[name], n), n));
       device = made;
     }
     const jk_ibv_port_attr port = device->active_port();
@@ -89,7 +103,8 @@ CableOffer Cabling::open_one(int peer, size_t index, const Address& near, End& e
     if (options_.queue_pair == "rc" && !device->has_rc())
       throw Error("device " + name + " has no reliable connections (JOBKIT_JACCL_QP=rc)");
     offer.has_rc = device->has_rc();
-    offer.n_slot = slot_for(*device, n_cables_[name]);
+    offer.n_lanes = n_lanes(*device);
+    offer.n_slot = slot_for(n_cables_[name], offer.n_lanes);
     offer.mtu = static_cast<uint8_t>(port.active_mtu);
     offer.gid = gid.gid;
     offer.lid = port.lid;
@@ -111,7 +126,8 @@ std::string Cabling::offer(int peer) const {
   return all;
 }
 
-CableTerms Cabling::agree(const CableOffer& own, const CableOffer& theirs) const {
+// Of each lane, that with the smallest slots first.
+std::vector<CableTerms> Cabling::agree(const CableOffer& own, const CableOffer& theirs) const {
   CableTerms terms;
   terms.equal_frames = !own.has_rc || !theirs.has_rc;
   terms.reliable = !terms.equal_frames && options_.queue_pair != "uc";
@@ -119,7 +135,14 @@ CableTerms Cabling::agree(const CableOffer& own, const CableOffer& theirs) const
   terms.mtu = std::min(own.mtu, theirs.mtu);
   terms.peer_gid = theirs.gid;
   terms.peer_lid = theirs.lid;
-  return terms;
+  if (!terms.equal_frames) return {terms};
+  if (std::min(own.n_lanes, theirs.n_lanes) == 1) {
+    terms.n_slot = std::min(terms.n_slot, kOnlySlot);
+    return {terms};
+  }
+  CableTerms small = terms;
+  small.n_slot = kSmallestSlot;
+  return {small, terms};
 }
 
 void Cabling::make(const std::map<int, std::string>& offers) {
@@ -139,8 +162,8 @@ void Cabling::make(const std::map<int, std::string>& offers) {
       if (theirs.n_slot < kSmallestSlot || theirs.n_slot > kLargestSlot)
         throw Error(where + "it offers messages of " + std::to_string(theirs.n_slot) + " bytes", peer);
       try {
-        end.cables.push_back(
-            std::make_unique<VerbsCable>(end.devices[i], agree(end.offers[i], theirs), end.gids[i].index));
+        for (const CableTerms& terms : agree(end.offers[i], theirs))
+          end.cables.push_back(std::make_unique<VerbsCable>(end.devices[i], terms, end.gids[i].index));
       } catch (const Error& error) {
         throw Error(where + error.what());
       }
@@ -181,9 +204,9 @@ void Cabling::connect(const std::map<int, std::string>& addresses) {
 std::string Cabling::describe(int peer) const {
   const End& end = ends_.at(peer);
   std::string names;
-  for (auto& cable : end.cables) names += (names.empty() ? "" : " and ") + cable->device().name();
+  for (auto& device : end.devices) names += (names.empty() ? "" : " and ") + device->name();
   const bool reliable = end.cables[0]->terms().reliable;
-  return std::to_string(end.cables.size()) + (end.cables.size() == 1 ? " cable, " : " cables, ") +
+  return std::to_string(end.devices.size()) + (end.devices.size() == 1 ? " cable, " : " cables, ") +
          (reliable ? "rc" : "uc") + ", over " + names;
 }
 

@@ -47,11 +47,12 @@ class Cabling {
     std::vector<std::shared_ptr<VerbsDevice>> devices;
     std::vector<VerbsDevice::Gid> gids;
     std::vector<CableOffer> offers;
-    std::vector<std::unique_ptr<VerbsCable>> cables;
+    std::vector<std::unique_ptr<VerbsCable>> cables;  // the lanes of the first, of the second ...
   };
 
   CableOffer open_one(int peer, size_t index, const Address& near, End& end);
-  CableTerms agree(const CableOffer& own, const CableOffer& theirs) const;
+  uint8_t n_lanes(const VerbsDevice& device) const;
+  std::vector<CableTerms> agree(const CableOffer& own, const CableOffer& theirs) const;
 
   const CableOptions& options_;
   const int rank_;

@@ -1,7 +1,8 @@
-// The whole engine with every rank a thread of this process, over loopback and over shared memory: its
-// operations against plain loops, groups made of groups, messages, and what happens when a rank fails.
+// The whole engine with every rank a thread of this process, over loopback, over shared memory and over RDMA
+// cables of a stand-in: its operations against plain loops, groups made of groups, messages, and what happens
+// when a rank fails.
 //
-//   ranks [tcp|shm]
+//   ranks [tcp|shm|STANDIN_MODE]
 
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -9,7 +10,8 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstring>
+#include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <numeric>
 #include <thread>
@@ -25,6 +27,7 @@ namespace {
 using namespace jobkit;
 
 bool shared_memory = false;
+std::string cables;  // the stand-in's mode, "" for none
 const CallOptions kPatient{60, {}};
 
 // Ports that nobody else gets, held as the launcher holds them: bound, open to others only afterwards.
@@ -53,11 +56,39 @@ class Ports {
   std::vector<int> held_;
 };
 
+// A folder that connects the devices of one run, gone with it.
+class Fabric {
+ public:
+  Fabric() {
+    CHECK(::mkdtemp(folder_) != nullptr);
+    ::setenv("STANDIN_FABRIC", folder_, 1);
+    ::setenv("STANDIN_MODE", cables.c_str(), 1);
+  }
+  ~Fabric() { std::filesystem::remove_all(folder_); }
+
+ private:
+  char folder_[32] = "/tmp/jobkit-fabric-XXXXXX";
+};
+
+CableOptions cables_among(int n) {
+  CableOptions options;
+  options.library = STANDIN_LIBRARY;
+  options.queue_pair = "auto";
+  options.devices.resize(n, std::vector<std::vector<std::string>>(n));
+  for (int a = 0; a < n; a++) {
+    for (int b = 0; b < n; b++) {
+      if (a != b) options.devices[a][b] = {"standin0"};
+    }
+  }
+  return options;
+}
+
 // Runs the program on n ranks; what it throws ends this process.
 void run(const char* what, int n, const std::function<void(Group&)>& program) {
   static uint32_t epoch = 0;
   epoch++;
   Ports ports(n);
+  const Fabric fabric;
   std::vector<std::thread> ranks;
   for (int rank = 0; rank < n; rank++) {
     ranks.emplace_back([&, rank] {
@@ -70,6 +101,7 @@ void run(const char* what, int n, const std::function<void(Group&)>& program) {
         options.token = "a secret";
         options.connect_timeout_s = 60;
         options.shared_memory = shared_memory;
+        if (!cables.empty()) options.cables = cables_among(n);
         Group world(Mesh::make(connect(options), {}, 1.0, ""), 60);
         program(world);
         world.close();
@@ -319,7 +351,9 @@ void somebody_interrupts() {
 }  // namespace
 
 int main(int n_words, char** words) {
-  shared_memory = n_words > 1 && std::strcmp(words[1], "shm") == 0;
+  const std::string links = n_words > 1 ? words[1] : "tcp";
+  shared_memory = links == "shm";
+  if (links != "shm" && links != "tcp") cables = links;
   for (int n : {2, 3, 4, 5}) all_operations(n);
   groups_of_groups(4);
   calls_differ();
