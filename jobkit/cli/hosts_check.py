@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--hosts", metavar="H1,H2", help="names that ssh knows (this machine)")
     add("--hostfile", metavar="FILE", help="take names, addresses, devices and backend from a hostfile")
     add("--ignore-unreachable", action="store_true", help="with --hosts: go on without those")
+    add("--backend", metavar="B", help="what is to run there: tells who has to reach whom (the hostfile's)")
     add("--agent-python", metavar="P", help="interpreter on the hosts (this one's path, else python3)")
     add("--starting-port", "-p", type=int, default=_PORT, help="first port of mlx.launch (%(default)s)")
     add("--connections-per-ip", type=int, default=1, help="ports for each address (%(default)s)")
@@ -34,10 +35,14 @@ def run(args: argparse.Namespace) -> int:
     """Print what was found."""
     from jobkit import __version__
     from jobkit.cli import talk
-    from jobkit.errors import Exit
+    from jobkit.errors import Exit, SpecError, complaint
     from jobkit.hosts import checking, findings
+    from jobkit.hosts.choice import BACKENDS
     from jobkit.remote.crew import pythons
 
+    if args.backend not in (None, *BACKENDS):
+        known = ", ".join(BACKENDS)
+        raise SpecError(complaint("--backend", "unknown name", got=args.backend, expected=f"one of {known}"))
     asked, needed = _from_hostfile(args) if args.hostfile else _from_names(args)
     if not asked:
         return Exit.FINDING
@@ -73,7 +78,7 @@ def _from_names(args: argparse.Namespace) -> Question:
     rows = [(host.name, own) for host, own in zip(found.topology.hosts, chosen.addresses, strict=True)]
     ports = _ports(args, [own for _, own in rows])
     asked = tuple(Asked(name, is_here(name), own, ports[place]) for place, (name, own) in enumerate(rows))
-    return asked, findings.needed("", len(asked))
+    return asked, findings.needed(args.backend or "", len(asked))
 
 
 def _from_hostfile(args: argparse.Namespace) -> Question:
@@ -81,9 +86,12 @@ def _from_hostfile(args: argparse.Namespace) -> Question:
     from jobkit.cli.launching import hosts, is_here
     from jobkit.hosts import findings, hostfile
     from jobkit.hosts.checking import Asked
+    from jobkit.hosts.choice import JACCL
 
     listed = hosts(argparse.Namespace(hosts=args.hosts, hostfile=args.hostfile, repeat_hosts=None))
     rows = hostfile.read(args.hostfile)
+    # The list shape of a hostfile names no backend.
+    implied = JACCL if rows[0].rdma else ""
     ports = _ports(args, [row.ips for row in rows])
     places = {name: place for place, name in enumerate(dict.fromkeys(row.ssh for row in rows))}
     asked = []
@@ -100,7 +108,7 @@ def _from_hostfile(args: argparse.Namespace) -> Question:
         )
     pairs = {
         (places[rows[near].ssh], places[rows[far].ssh])
-        for near, far in findings.needed(listed.backend, len(rows))
+        for near, far in findings.needed(args.backend or listed.backend or implied, len(rows))
     }
     return tuple(asked), frozenset(pair for pair in pairs if pair[0] != pair[1])
 

@@ -50,7 +50,11 @@ def _run(args: argparse.Namespace, found: Found, planned: tuple[Pair, ...]) -> i
         for index, shell in enumerate(found.shells)
     ]
     say = talk.say if args.verbose else _silence
-    outcome = applying.apply(hosts, hosts_source.shell, say)
+    try:
+        outcome = applying.apply(hosts, hosts_source.shell, say)
+    finally:
+        for host in hosts:
+            host.shell.close()
     for error in outcome.errors:
         talk.error(error)
     if outcome.errors or outcome.is_interrupted:

@@ -111,7 +111,8 @@ def _over_ssh(args: argparse.Namespace, names: tuple[str, ...]) -> Found | None:
     if shells and (args.ignore_unreachable or not errors):
         hosts = _described((outputs for _, outputs in reached), args.over)
     if hosts is None:
-        Found(_connect((), args.over), shells).close()
+        for one in shells:
+            one.close()
         return None
     return Found(_connect(hosts, args.over), shells)
 

@@ -16,13 +16,21 @@ COMMAND_S = 40  # less than a connection may be silent
 _FLAG = "--hosts"
 _MOST = 1 << 24  # bytes read of what a command prints
 _LINE = 1 << 20
-# Tools of administrators are not in everybody's path. A command that hangs is ended: by coreutils, or, where
-# there are none (macOS), by Perl, whose alarm lasts beyond exec.
+# Tools of administrators are not in everybody's path. A command that hangs is ended, with its process group,
+# by coreutils or, where there are none (macOS), by Perl.
 _SETUP = """
+PERL='
+  $s = shift;
+  $p = fork // exit 126;
+  if (!$p) { setpgrp(0, 0); exec { $ARGV[0] } @ARGV or exit 127 }
+  $SIG{ALRM} = sub { kill "KILL", -$p; exit 124 };
+  setpgrp($p, $p); alarm $s; waitpid $p, 0;
+  exit($? & 127 ? 128 + ($? & 127) : $? >> 8)
+'
 LC_ALL=C; PARENT=$$; export LC_ALL PARENT; PATH="$PATH:/usr/sbin:/sbin"; exec 3>&1
 limited() {
   if command -v timeout >/dev/null 2>&1; then timeout -k 5 "$@"
-  elif command -v perl >/dev/null 2>&1; then perl -e 'alarm shift; exec { $ARGV[0] } @ARGV or exit 127' "$@"
+  elif command -v perl >/dev/null 2>&1; then perl -e "$PERL" "$@"
   else shift; "$@"; fi
 }
 """
@@ -99,7 +107,7 @@ class Shell:
         self._write(_RUN % parts)
         text, end = self._until_marker()
         status, _, words = end.partition(" ")
-        return Output(int(status), text, words.strip())
+        return Output(int(status), text, "".join(c if c.isprintable() else "?" for c in words.strip()))
 
     def _write(self, text: str) -> None:
         try:

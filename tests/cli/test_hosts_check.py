@@ -64,12 +64,28 @@ def test_what_would_fail_is_status_1_and_in_the_json(
     assert done.json["round_trip_us"] == {"127.0.0.1": {}}
 
 
+def test_the_documents_list_shape_is_jaccls(jobkit: Callable[..., Any], hostfile: Callable[..., str]) -> None:
+    rows = [
+        {"ssh": "127.0.0.1", "ips": ["127.0.0.1"], "rdma": [None, None]},
+        {"ssh": "localhost", "rdma": [None, None]},
+    ]
+
+    assert jobkit("hosts", "check", "--hostfile", hostfile(*rows)).err == ""
+    done = jobkit("hosts", "check", "--hostfile", hostfile(*rows), "--backend", "ring")
+
+    assert done.status == 1
+    assert done.err == (
+        "jobkit: error: localhost: the hostfile has no address of it, and 127.0.0.1 has to reach it\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
         (("-p", "65536"), "--starting-port: not ports"),
         (("-p", "0"), "--starting-port: not ports"),
         (("--connections-per-ip", "0"), "--starting-port: not ports"),
+        (("--backend", "tcp"), "--backend: unknown name, got 'tcp', expected one of ring, jaccl, jaccl-ring"),
         (("--hosts", "a"), "cannot be given together with --hosts"),
     ],
 )

@@ -258,14 +258,24 @@ def test_a_mesh_that_was_found_carries_sums_over_what_stands_for_its_devices(
     done = mesh4.run(
         "jobkit", "launch", "--hostfile", "mesh.json", "--env", f"JOBKIT_JACCL_LIBRARY={library}",
         "--env", f"STANDIN_FABRIC={tmp_path}/fabric", "--env", f"STANDIN_DEVICES={devices}",
-        "--env", "STANDIN_MODE=apple", "sum.py", cwd=tmp_path,
+        "sum.py", cwd=tmp_path,
     )  # fmt: skip
 
-    assert sums(done) == [f"{rank} 4 10 jaccl self uc" for rank in range(4)], done.stderr
+    assert sums(done) == [f"{rank} 4 10 jaccl rc self" for rank in range(4)], done.stderr
 
 
 def sums(done: Any) -> list[str]:
-    return sorted(line.strip() for line in done.stdout.splitlines() if line[:1].isdigit())
+    return sorted(
+        line.strip() for line in done.stdout.splitlines() if line[:1].isdigit() and line[1:2] == " "
+    )
+
+
+JOB = """
+executor: ssh
+run: [python, sum.py]
+backend: ring
+ssh: {hostfile: ring.json}
+"""
 
 
 def test_a_ring_that_was_set_up_carries_sums(ring4: Macs, tmp_path: Path) -> None:
@@ -283,6 +293,10 @@ def test_a_ring_that_was_set_up_carries_sums(ring4: Macs, tmp_path: Path) -> Non
 
     ours = ring4.run("jobkit", "launch", "--hostfile", "ring.json", "sum.py", cwd=tmp_path)
     assert sums(ours) == expected, ours.stderr
+    (tmp_path / "job.yaml").write_text(JOB)
+    home = str(tmp_path / "home")
+    job = ring4.run("jobkit", "submit", "job.yaml", "--wait", "--follow", cwd=tmp_path, JOBKIT_HOME=home)
+    assert sums(job) == expected, job.stderr
     main = "from mlx._distributed_utils.launch import main; main()"
     flags = ("--hostfile", "ring.json", "--", sys.executable, "sum.py")
     theirs = ring4.run(sys.executable, "-c", main, *flags, cwd=tmp_path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +33,7 @@ def here() -> Iterator[shell.Shell]:
         ("cat", 0, "", ""),
         ("head -c 300000 /dev/zero | tr '\\0' x", 0, "x" * 300_000, ""),
         ("printf '\\377'", 0, "\ufffd", ""),
+        ("printf 'a\\033[2Jb' >&2", 0, "", "a?[2Jb"),
     ],
 )
 def test_what_a_command_does(here: shell.Shell, command: str, status: int, text: str, words: str) -> None:
@@ -43,9 +46,18 @@ def test_why_a_command_failed(here: shell.Shell) -> None:
     assert "no-such-program" in here.run("no-such-program").why
 
 
-def test_a_command_that_hangs_is_ended(here: shell.Shell) -> None:
+@pytest.mark.parametrize("tool", ["timeout", "perl"])
+def test_a_command_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str) -> None:
+    for name in (tool, "sleep", "tail"):
+        if (path := shutil.which(name)) is None:
+            pytest.skip(f"{name} is missing")
+        (tmp_path / name).symlink_to(path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    here = shell.start("here", is_here=True)
+
     assert here.run("sleep 600", seconds=1).status != 0
     assert here.run("echo on").text == "on\n"
+    here.close()
 
 
 def test_output_without_end_is_refused(here: shell.Shell, monkeypatch: pytest.MonkeyPatch) -> None:
