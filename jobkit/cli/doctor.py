@@ -1,7 +1,8 @@
 """Look for what would fail, before it waits in a queue.
 
 Without a spec: this machine. With one: also what its executor needs; for Slurm the very script goes through
-`sbatch --test-only`, and a step of seconds looks at a node. The exit status is 1 when something would fail.
+`sbatch --test-only`, and a step of seconds looks at a node; over SSH every host is asked. The exit status is
+1 when something would fail.
 """
 
 from __future__ import annotations
