@@ -233,7 +233,7 @@ print(group.rank(), group.size(), total, flush=True)
 NATIVE_SUM = """
 import numpy as np
 import jobkit.native as dist
-group = dist.init(strict=True)
+group = dist.init(strict=True, backend="jaccl")
 total = int(dist.all_sum(np.array([group.rank() + 1]))[0])
 kinds = sorted({link["kind"] for link in group.topology()["links"]})
 print(group.rank(), group.size(), total, group.backend, *kinds, flush=True)
@@ -253,13 +253,19 @@ def test_a_mesh_that_was_found_carries_sums_over_what_stands_for_its_devices(
     assert discover(mesh4, tmp_path, "--backend", "jaccl", "--output", "mesh.json").returncode == 0
     (tmp_path / "sum.py").write_text(NATIVE_SUM)
     (tmp_path / "fabric").mkdir()
-    devices = ",".join(f"rdma_en{n}" for n in range(2, 8))
+    rows = json.loads((tmp_path / "mesh.json").read_text())["hosts"]
+    (tmp_path / "devices.json").write_text(json.dumps([row["rdma"] for row in rows]))
+    environ = {
+        "MLX_IBV_DEVICES": str(tmp_path / "devices.json"),
+        "MLX_JACCL_COORDINATOR": "127.0.0.1:32323",
+        "JOBKIT_JACCL_LIBRARY": str(library),
+        "STANDIN_FABRIC": str(tmp_path / "fabric"),
+        "STANDIN_DEVICES": ",".join(f"rdma_en{n}" for n in range(2, 8)),
+    }
 
-    done = mesh4.run(
-        "jobkit", "launch", "--hostfile", "mesh.json", "--env", f"JOBKIT_JACCL_LIBRARY={library}",
-        "--env", f"STANDIN_FABRIC={tmp_path}/fabric", "--env", f"STANDIN_DEVICES={devices}",
-        "sum.py", cwd=tmp_path,
-    )  # fmt: skip
+    # What stands for the devices connects processes of one host alone.
+    ranks = 'for rank in 0 1 2 3; do MLX_RANK=$rank "$0" sum.py & done; wait'
+    done = mesh4.run("sh", "-c", ranks, sys.executable, cwd=tmp_path, **environ)
 
     assert sums(done) == [f"{rank} 4 10 jaccl rc self" for rank in range(4)], done.stderr
 
