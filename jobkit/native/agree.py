@@ -31,7 +31,7 @@ def assert_same(tree: Any, *, group: Group | None = None, timeout: float | None 
         return
     found = leaves(tree)
     check_structure("assert_same", describe(found), group, timeout)
-    hashes = np.array([_hash(_contents(leaf.value)) for leaf in found], np.uint64)
+    hashes = np.array([_hash(_contents(leaf.value, group)) for leaf in found], np.uint64)
     totals = collectives.all_gather(_number(hashes.tobytes()), group=group, timeout=timeout)
     if (totals == totals[0]).all():
         return
@@ -91,8 +91,10 @@ def type_name(leaf: Leaf) -> str:
         raise TypeError(f"{leaf.path or 'the tree'}: {error}") from None
 
 
-def _contents(x: Any) -> memoryview:
+def _contents(x: Any, group: Group) -> memoryview:
     """Return the bytes of an array. An MLX array is evaluated; its elements travel as unsigned integers."""
+    if arrays.is_on_device(x):
+        x = collectives.on_device("to_host", x, group=group)
     if arrays.is_mlx(x):
         mx = sys.modules["mlx.core"]
         x = np.asarray(mx.contiguous(x).reshape(-1).view(mx.uint8))

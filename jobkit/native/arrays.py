@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from jobkit.errors import complaint
-from jobkit.native import outputs
+from jobkit.native import devices, outputs
 
 # The element types of the engine in the order of their codes (src/dtype.h).
 DTYPES = (
@@ -38,6 +38,8 @@ FIRST_FLOAT = DTYPES.index("float16")
 _codes = {np.dtype(name): code for code, name in enumerate(DTYPES) if code != BFLOAT16}
 
 KINDS = "an array of NumPy, MLX, PyTorch or JAX, a NumPy scalar, a Python number, or a buffer such as bytes"
+
+DEVICE_OPERATIONS = "jobkit.native.nccl.ops"  # the module that serves arrays in a device's memory
 
 # Libraries whose arrays have a reader of their own, and what the class of those is called there. They are
 # looked for only where the program has imported them.
@@ -156,6 +158,17 @@ def code_of(dtype: np.dtype[Any]) -> int:
     return code
 
 
+def code_of_name(name: str) -> int:
+    """Return the engine's number of the element type that NumPy calls so.
+
+    Raises:
+        TypeError: It is not one of the 14 types.
+    """
+    if name not in DTYPES:
+        raise TypeError(complaint("dtype", "not supported", got=name, expected=_one_of_the_types()))
+    return DTYPES.index(name)
+
+
 def type_name(x: Any) -> str:
     """Return what NumPy calls the element type of an array of any kind. Copies nothing.
 
@@ -164,6 +177,8 @@ def type_name(x: Any) -> str:
     """
     if is_mlx(x):
         return str(x.dtype).rpartition(".")[2].rstrip("_")  # "mlx.core.bool_"
+    if reader(x) is None and devices.is_on_device(x):
+        return DTYPES[code_of_name(devices.type_name(x))]
     if reader(x) is not None:
         name = str(x.dtype).rpartition(".")[2]  # "torch.float32"
         return name if name in DTYPES else DTYPES[code_of(element_type(name))]
@@ -173,6 +188,8 @@ def type_name(x: Any) -> str:
 
 def shape_of(x: Any) -> tuple[int, ...]:
     """Return the shape of an array of any kind."""
+    if reader(x) is None and devices.is_on_device(x):
+        return devices.shape_of(x)
     has_shape = is_mlx(x) or isinstance(x, np.ndarray) or reader(x) is not None
     return tuple(x.shape) if has_shape else operand(x).data.shape
 
@@ -189,13 +206,22 @@ def is_mlx(x: Any) -> bool:
 
 def is_array(x: Any) -> bool:
     """Return whether `x` is an array already, of any library, and no number or buffer."""
-    return isinstance(x, np.ndarray) or is_mlx(x) or reader(x) is not None
+    return isinstance(x, np.ndarray) or is_mlx(x) or reader(x) is not None or devices.is_on_device(x)
+
+
+def is_on_device(x: Any) -> bool:
+    """Return whether `x` is an array in the memory of a CUDA device. MLX keeps its arrays to itself."""
+    library = reader(x)
+    if library is not None:
+        return bool(library.is_on_device(x))
+    return not is_mlx(x) and devices.is_on_device(x)
 
 
 def reader(x: Any) -> ModuleType | None:
     """Return the module that reads the arrays of `x`'s library and makes them; None for what needs none.
 
-    It has `array`, `result` and `writable`, all on NumPy's view of the same memory, and `has_gradient`.
+    It has `array`, `result` and `writable`, all on NumPy's view of the same memory, `has_gradient`, and for
+    arrays on a CUDA device `is_on_device` and what `jobkit.native.nccl.memory` needs.
     """
     if type(x) in _readers:
         return _readers[type(x)]
@@ -209,7 +235,7 @@ def reader(x: Any) -> ModuleType | None:
 
 def has_bridge(x: Any) -> bool:
     """Return whether `x` takes part in operations itself, lazily or with a gradient: see `bridge_of`."""
-    if is_mlx(x):
+    if is_mlx(x) or is_on_device(x):
         return True
     library = reader(x)
     return library is not None and bool(library.has_gradient(x))
@@ -217,7 +243,11 @@ def has_bridge(x: Any) -> bool:
 
 def bridge_of(x: Any) -> str:
     """Return the module whose operations take `x`, which has a bridge."""
-    return f"jobkit.native.{'torch' if reader(x) else 'mlx'}"
+    if is_mlx(x):
+        return "jobkit.native.mlx"
+    library = reader(x)
+    has_gradient = library is not None and library.has_gradient(x)
+    return "jobkit.native.torch" if has_gradient else DEVICE_OPERATIONS
 
 
 def bytes_of(data: Array) -> memoryview:

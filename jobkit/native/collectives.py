@@ -168,7 +168,7 @@ def sum_scatter(
     source = arrays.operand(x)
     if group.core is None:
         return ready(name, _alone(name, x, source, out, scale), wait)
-    shape = _part(name, source.data.shape, group.size())
+    shape = part_of(name, source.data.shape, group.size())
     target = arrays.target(name, source, shape, out)
     return issue(
         name,
@@ -251,7 +251,7 @@ def all_to_all(
     source = arrays.operand(x)
     if group.core is None:
         return ready(name, _alone(name, x, source, out), wait)
-    _part(name, source.data.shape, group.size())
+    part_of(name, source.data.shape, group.size())
     target = arrays.target(name, source, source.data.shape, out)
     return issue(
         name,
@@ -335,8 +335,9 @@ def scatter(
     if group.core is None:
         return ready(name, _alone(name, x, arrays.operand(x), out), wait)
     source = arrays.operand(x) if group.rank() == root else None
-    shape, code = _agree_on_shape(source, root, group, timeout)
-    part = _part(name, shape, group.size())
+    given = None if source is None else (source.data.shape, source.code)
+    shape, code = agree_on_shape(given, root, group, timeout)
+    part = part_of(name, shape, group.size())
     like = arrays.empty((0,), arrays.DTYPES[code], x) if source is None else source
     target = arrays.target(name, like, part, out)
     data = None if source is None else source.data
@@ -409,6 +410,8 @@ def bridge(
         TypeError: `out` was given, or there is no gradient of that operation.
     """
     x = args[0]
+    if arrays.bridge_of(x) == arrays.DEVICE_OPERATIONS:
+        return on_device(name, *args, group=group, timeout=timeout, out=out, wait=wait, **options)
     if out is not None:
         wrong = "not for arrays that are immutable, or require grad"
         raise TypeError(complaint(f"{name}: out", wrong, expected=f"no out for a {type(x).__name__}"))
@@ -419,6 +422,34 @@ def bridge(
         hint = "pass x.detach(), or call it under torch.no_grad()"
         raise TypeError(complaint(name, "no gradient goes through it", got="requires_grad=True", hint=hint))
     return started(name, function(*args, group=group, timeout=timeout, **options), wait)
+
+
+def on_device(name: str, *args: Any, group: Group, out: Any = None, wait: bool = True, **options: Any) -> Any:
+    """Return what the operation `name` does with arrays in the memory of a device, on which it stays.
+
+    Raises:
+        TypeError: The group's backend does not serve them.
+    """
+    if group.core is None:
+        return ready(name, _alone_on_device(args[0], out, options.get("scale", 1.0)), wait)
+    if group.devices is None:
+        wrong = f"in the memory of a device, which the backend {group.backend} does not reach"
+        hint = 'pass a copy on the host (x.cpu(), jax.device_get(x)), or form a group with backend="nccl"'
+        raise TypeError(complaint(name, wrong, got=type(args[0]).__name__, hint=hint))
+    if out is not None:
+        options["out"] = out
+    _ = group.turn  # which raises inside of coalesce
+    return getattr(importlib.import_module(arrays.DEVICE_OPERATIONS), name)(
+        *args, group=group, wait=wait, **options
+    )
+
+
+def _alone_on_device(x: Any, out: Any, scale: float) -> Any:
+    value = x if scale == 1.0 else x * scale
+    if out is None:
+        return value
+    out[...] = value
+    return out
 
 
 def _alone(name: str, x: Any, source: Operand, out: Any, scale: float = 1.0) -> Any:
@@ -453,7 +484,7 @@ def _joined(source: Operand, size: int) -> tuple[int, ...]:
     return (size * shape[0], *shape[1:]) if shape else (size,)
 
 
-def _part(name: str, shape: tuple[int, ...], size: int) -> tuple[int, ...]:
+def part_of(name: str, shape: tuple[int, ...], size: int) -> tuple[int, ...]:
     """Return the shape of one of `size` equal parts along axis 0."""
     if not shape or shape[0] % size != 0:
         expected = f"a first dimension divisible by {size} ranks"
@@ -461,14 +492,14 @@ def _part(name: str, shape: tuple[int, ...], size: int) -> tuple[int, ...]:
     return (shape[0] // size, *shape[1:])
 
 
-def _agree_on_shape(
-    source: Operand | None, root: int, group: Group, timeout: float | None
+def agree_on_shape(
+    given: tuple[tuple[int, ...], int] | None, root: int, group: Group, timeout: float | None
 ) -> tuple[tuple[int, ...], int]:
-    """Return shape and element type of what `root` has, on every rank. Collective."""
+    """Return shape and element type of what `root` has, which it gives, on every rank. Collective."""
     header = np.zeros(2 + MAX_DIMENSIONS, np.int64)
-    if source is not None:
-        shape = source.data.shape
-        header[: 2 + len(shape)] = (source.code, len(shape), *shape)
+    if given is not None:
+        shape, code = given
+        header[: 2 + len(shape)] = (code, len(shape), *shape)
     assert group.core is not None
     with group.turn():
         group.core.broadcast(header, header.size, INT64, root, seconds(timeout))

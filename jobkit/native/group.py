@@ -13,6 +13,7 @@ from jobkit.errors import complaint
 if TYPE_CHECKING:
     from jobkit.native import _core
     from jobkit.native.coalesce import Batch
+    from jobkit.native.nccl.plane import Plane
 
 
 LARGEST = 2**31 - 1  # of the numbers that a split may be given
@@ -39,6 +40,7 @@ class Group:
     Attributes:
         backend: The name of the backend that formed it, "none" for a group of one.
         core: The engine's group, None in a group of one.
+        devices: What carries arrays in the memory of devices, None where nothing does.
         is_authenticated: Whether its members proved that they belong to the job.
         quick: The engine's quick way for plain NumPy arrays, which answers NotImplemented to all else, and to
             everything where operations have to take the long way.
@@ -54,6 +56,7 @@ class Group:
         "_turn",
         "backend",
         "core",
+        "devices",
         "is_authenticated",
         "quick",
         "quick_message",
@@ -63,6 +66,7 @@ class Group:
         self, core: _core.Group | None, *, backend: str = "none", is_authenticated: bool = False
     ) -> None:
         self.core = core
+        self.devices: Plane | None = None
         self.backend = backend
         self.is_authenticated = is_authenticated or core is None
         self._turn: Turn = _no_turns
@@ -109,11 +113,15 @@ class Group:
             return None if color is None else self
         with self.turn():
             part = self.core.split(color, key, seconds(timeout))
-        if part is None:
-            return None
-        if part.size == 1:
+        return None if part is None else self._part(part)
+
+    def _part(self, core: _core.Group) -> Group:
+        """Return the group of the engine's `core`, which was made of this one's. Collective: each of it."""
+        if core.size == 1:
             return Group(None, backend=self.backend)
-        return Group(part, backend=self.backend, is_authenticated=self.is_authenticated)
+        part = Group(core, backend=self.backend, is_authenticated=self.is_authenticated)
+        part.devices = None if self.devices is None else self.devices.part(core)
+        return part
 
     def coalesce(self) -> Batch:
         """Return a context for `with` in which small operations wait and then travel as one. Collective.
@@ -177,11 +185,11 @@ class Group:
         """
         if self.core is None:
             return self
+        if self.devices is not None:
+            self.devices.abort()
         with self.turn():
             rest = self.core.shrink(seconds(timeout))
-        if rest.size == 1:
-            return Group(None, backend=self.backend)
-        return Group(rest, backend=self.backend, is_authenticated=self.is_authenticated)
+        return self._part(rest)
 
     def abort(self, reason: str = "aborted by the program") -> None:
         """Fail every operation of this group, on every rank, with `reason`. May be called from any thread."""
@@ -202,6 +210,8 @@ class Group:
 
     def close(self) -> None:
         """Leave the group in an orderly way. Peers that need nothing more of this rank notice nothing."""
+        if self.devices is not None and not self.is_inherited():
+            self.devices.close()
         if self.core is not None:
             self.core.close()
 

@@ -13,7 +13,7 @@ from typing import Any
 from jobkit.errors import complaint
 from jobkit.native import arrays, backends
 from jobkit.native.arrays import Operand
-from jobkit.native.collectives import bridge
+from jobkit.native.collectives import bridge, on_device
 from jobkit.native.group import LARGEST, Group, connected, integer, peer
 from jobkit.native.handles import issue
 
@@ -79,6 +79,10 @@ def recv(
     if arrays.is_mlx(dtype) or arrays.is_mlx(like):
         connected(group)
         return bridge("recv", shape, dtype, src, tag=tag, group=group, timeout=timeout, wait=wait)
+    if arrays.is_on_device(like):
+        connected(group)
+        options = {"tag": tag, "like": like, "timeout": timeout}
+        return on_device("recv", shape, dtype, src, group=group, wait=wait, **options)
     return _receive(arrays.empty(shape, dtype, like), src, tag, group, timeout, wait)
 
 
@@ -163,9 +167,10 @@ def _receive(result: Operand, src: int, tag: int, group: Group, timeout: float |
 def _check_like(like: Any, x: Any) -> None:
     """Raise unless both are arrays of one element type, and both or neither of MLX."""
     got, expected = arrays.type_name(like), arrays.type_name(x)
-    if arrays.is_mlx(like) != arrays.is_mlx(x):
+    places = arrays.is_on_device(like), arrays.is_on_device(x)
+    if arrays.is_mlx(like) != arrays.is_mlx(x) or places[0] != places[1]:
         kinds = type(like).__name__, type(x).__name__
-        raise TypeError(complaint("sendrecv: like", "of another library", got=kinds[0], expected=kinds[1]))
+        raise TypeError(complaint("sendrecv: like", "of another kind", got=kinds[0], expected=kinds[1]))
     if got != expected:
         raise ValueError(
             complaint("sendrecv: like", "another type", got=got, expected=f"{expected} as is sent")

@@ -63,7 +63,7 @@ def average_gradients(
     scale = 1.0 / group.size()
 
     def operation(flat: Any, wait: bool) -> Any:
-        out = None if arrays.is_mlx(flat) else flat
+        out = None if arrays.is_mlx(flat) or arrays.is_on_device(flat) else flat
         return collectives.all_sum(flat, group=group, timeout=timeout, scale=scale, out=out, wait=wait)
 
     return rebuild(gradients, _moved(found, types, limit, operation))
@@ -90,7 +90,7 @@ def broadcast_tree(
     agree.check_structure("broadcast_tree", agree.describe(found), group, timeout, f"root={root}")
 
     def operation(flat: Any, wait: bool) -> Any:
-        out = None if arrays.is_mlx(flat) else flat
+        out = None if arrays.is_mlx(flat) or arrays.is_on_device(flat) else flat
         return collectives.broadcast(flat, root, group=group, timeout=timeout, out=out, wait=wait)
 
     return rebuild(params, _moved(found, types, PACK_BYTES, operation))
@@ -116,13 +116,13 @@ def plan(keys: Sequence[Any], sizes: Sequence[int], limit: float) -> list[list[i
 
 def _moved(found: list[Leaf], types: list[str], limit: float, operation: Operation) -> list[Any]:
     """Return the leaves after `operation`, each in its own kind and type."""
-    keys = [(arrays.is_mlx(leaf.value), name) for leaf, name in zip(found, types, strict=True)]
+    keys = [(_launcher(leaf.value), name) for leaf, name in zip(found, types, strict=True)]
     sizes = [_n_bytes(leaf, name) for leaf, name in zip(found, types, strict=True)]
     packs = plan(keys, sizes, limit)
     results: list[Any] = [None] * len(found)
     travelling: deque[tuple[list[int], Landing]] = deque()
     for pack in packs:
-        launch = _launch_mlx if keys[pack[0]][0] else _launch_numpy
+        launch = keys[pack[0]][0]
         values = [found[index].value for index in pack]
         # Nothing is left to be done beside the last one.
         travelling.append((pack, launch(values, types[pack[0]], operation, pack is packs[-1])))
@@ -167,6 +167,29 @@ def _launch_mlx(values: list[Any], type_name: str, operation: Operation, _: bool
     pairs = zip(parts, values, strict=True)
     averaged = [part.reshape(value.shape).astype(value.dtype) for part, value in pairs]
     return lambda: averaged
+
+
+def _launch_device(values: list[Any], type_name: str, operation: Operation, _: bool) -> Landing:
+    """Move each array by itself: what packing saves is less there than its copies cost."""
+    own = [arrays.type_name(value) for value in values]
+    handles = [operation(_converted(value, type_name), False) for value in values]
+    return lambda: [_converted(handle.wait(), name) for handle, name in zip(handles, own, strict=True)]
+
+
+def _converted(x: Any, type_name: str) -> Any:
+    """Return an array on a device as one of another element type, by its own library."""
+    if arrays.type_name(x) == type_name:
+        return x
+    library = arrays.reader(x)
+    if library is not None and hasattr(library, "converted"):
+        return library.converted(x, type_name)
+    return x.astype(type_name)
+
+
+def _launcher(x: Any) -> Callable[[list[Any], str, Operation, bool], Landing]:
+    if arrays.is_mlx(x):
+        return _launch_mlx
+    return _launch_device if arrays.is_on_device(x) else _launch_numpy
 
 
 def _averaged_type(leaf: Leaf, travel: str | None) -> str:

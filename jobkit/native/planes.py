@@ -34,6 +34,7 @@ from jobkit.errors import BackendError, complaint
 if TYPE_CHECKING:
     from jobkit.native import _core
 
+BARRIER = 11  # a code of src/call.h
 MOST_OPEN = 64  # announcements on their way; one more waits for the oldest
 
 
@@ -48,6 +49,7 @@ class Announcements:
         self.core = core
         self._checks = checks
         self._open: deque[_core.Handle] = deque()
+        self._last = BARRIER, 0, 0, 0, -1, 0, 0
 
     def open(
         self,
@@ -78,11 +80,15 @@ class Announcements:
         self.poll()
         if len(self._open) >= MOST_OPEN:
             self._open[0].wait()
-        told = self.core.announce(
-            call, count, code, peer, sender, n_received, tag, timeout_s=timeout_s, wait=self._checks
-        )
+        self._last = call, count, code, peer, sender, n_received, tag
+        told = self.core.announce(*self._last, timeout_s=timeout_s, wait=self._checks)
         if told is not None:
             self._open.append(told)
+
+    @property
+    def n_open(self) -> int:
+        """How many are not answered by all ranks yet, as `poll` found last."""
+        return len(self._open)
 
     def poll(self) -> None:
         """Return at once if nothing is known to have failed.
@@ -108,7 +114,8 @@ class Announcements:
         self._fail()
 
     def _fail(self) -> NoReturn:
-        """Raise the words of an operation's own failure, which name it, or those of the group's."""
+        """Raise the words of an operation's own failure, or what the engine says to the last one again."""
         while self._open:
             self._open.popleft().wait()
+        self.core.announce(*self._last)
         raise BackendError(complaint("group", "has failed", got=self.core.failure))

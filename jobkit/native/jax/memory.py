@@ -36,6 +36,18 @@ def array(x: Any) -> Array:
     return np.asarray(x)
 
 
+def is_on_device(x: Any) -> bool:
+    """Return whether an array is in the memory of one CUDA device, and no tracer."""
+    if isinstance(x, jax.core.Tracer) or len(x.devices()) != 1:
+        return False
+    return next(iter(x.devices())).platform in ("gpu", "cuda")
+
+
+def taken_over(memory: Any) -> jax.Array:
+    """Return an array of what offers DLPack, in its memory."""
+    return jax.dlpack.from_dlpack(memory)
+
+
 def has_gradient(_: Any) -> bool:
     """Return False: what JAX traces for gradients, `jobkit.native.jax` serves."""
     return False

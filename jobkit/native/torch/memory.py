@@ -62,13 +62,50 @@ def writable(name: str, out: torch.Tensor) -> tuple[Array, Callable[[], torch.Te
         expected = "a tensor with a place for each element"
         raise TypeError(complaint(f"{name}: out", "cannot be written: it is expanded", expected=expected))
 
-    def written() -> torch.Tensor:
+    def finish() -> torch.Tensor:
         if out.is_conj() or out.is_neg():
             out.detach().copy_(result(data))
-        torch.autograd.graph.increment_version(out)
-        return out
+        return written(out)
 
-    return data, written
+    return data, finish
+
+
+def is_on_device(x: torch.Tensor) -> bool:
+    """Return whether a tensor is in the memory of a CUDA device."""
+    return x.device.type == "cuda"
+
+
+def device_array(x: torch.Tensor) -> tuple[torch.Tensor, int, int]:
+    """Return a tensor with the values of `x` in C's order, its address, and the stream that it is used on.
+
+    It is `x` itself, detached, where that is so already.
+
+    Raises:
+        TypeError: It is sparse, quantized, a subclass with a meaning of its own, or requires grad.
+    """
+    if type(x) not in PLAIN:
+        _refuse_subclass(x)
+    check(x, "cuda")
+    if has_gradient(x):
+        _refuse_gradient(x)
+    plain = x.detach().resolve_conj().resolve_neg().contiguous()
+    return plain, plain.data_ptr(), torch.cuda.current_stream(x.device).cuda_stream
+
+
+def device_result(like: torch.Tensor, shape: tuple[int, ...], name: str) -> tuple[torch.Tensor, int, int]:
+    """Return a new tensor where `like` is, of the element type `name`, its address and stream."""
+    return device_array(torch.empty(shape, dtype=getattr(torch, name), device=like.device))
+
+
+def converted(x: torch.Tensor, name: str) -> torch.Tensor:
+    """Return a tensor as one of the element type `name`."""
+    return x.to(getattr(torch, name))
+
+
+def written(out: torch.Tensor) -> torch.Tensor:
+    """Return `out`, whose memory was written. Autograd learns of it, as of operations in place."""
+    torch.autograd.graph.increment_version(out)
+    return out
 
 
 def element_type(dtype: torch.dtype) -> str:
@@ -76,8 +113,8 @@ def element_type(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def check(x: torch.Tensor) -> None:
-    """Raise TypeError unless a tensor is memory of this process, with a place for each element."""
+def check(x: torch.Tensor, device: str = "cpu") -> None:
+    """Raise TypeError unless a tensor is memory of such a device, with a place for each element."""
     if torch._C._functorch.is_functorch_wrapped_tensor(x):
         hint = "call it outside of the function that is transformed"
         _refuse("it stands for others inside a transformation of torch.func", x, "a tensor of its own", hint)
@@ -89,19 +126,17 @@ def check(x: torch.Tensor) -> None:
         _refuse("quantized", x, "a tensor of plain numbers", "x.dequantize(), or x.int_repr()")
     if x.device.type == "meta":
         _refuse("it has no memory", x, "a tensor on the CPU", "torch.empty_like(x, device='cpu')")
-    if x.device.type != "cpu":
+    if x.device.type != device:
         _refuse("in the memory of a device", x, "a tensor on the CPU", "x.cpu(), and .to(x.device) after")
 
 
 def _unusual(x: torch.Tensor) -> Array:
     if type(x) not in PLAIN:
-        hint = "pass what this rank has of it: x.to_local() for a DTensor"
-        _refuse(f"a {type(x).__name__} is more than its memory", x, "a plain tensor", hint)
+        _refuse_subclass(x)
     check(x)
     if x.requires_grad:
         if torch.is_grad_enabled():
-            hint = "pass x.detach(), or call it under torch.no_grad()"
-            _refuse("no gradient goes through here", x, "a tensor that does not require grad", hint)
+            _refuse_gradient(x)
         x = x.detach()
     x = x.resolve_conj().resolve_neg()
     if x.dtype == torch.bfloat16:
@@ -117,6 +152,16 @@ def _bfloat16(x: torch.Tensor) -> Array:
 @functools.cache
 def _bfloat16_type() -> Any:
     return arrays.element_type("bfloat16")
+
+
+def _refuse_subclass(x: torch.Tensor) -> NoReturn:
+    hint = "pass what this rank has of it: x.to_local() for a DTensor"
+    _refuse(f"a {type(x).__name__} is more than its memory", x, "a plain tensor", hint)
+
+
+def _refuse_gradient(x: torch.Tensor) -> NoReturn:
+    hint = "pass x.detach(), or call it under torch.no_grad()"
+    _refuse("no gradient goes through here", x, "a tensor that does not require grad", hint)
 
 
 def _refuse(wrong: str, x: torch.Tensor, expected: str, hint: str) -> NoReturn:
