@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from jobkit.bench import units
 from jobkit.bench.cases import FORMS, ITEM_SIZES, OPERATIONS
-from jobkit.bench.contenders import TCP, TRANSPORTS
+from jobkit.bench.contenders import BACKENDS, RING, TCP, TRANSPORTS
 from jobkit.bench.measure import Effort
 from jobkit.bench.places import CONGESTION
 from jobkit.errors import SpecError, complaint
@@ -24,6 +24,7 @@ class Choices:
         mpi_pythons: Interpreters with mpi4py.
         defaults: Whether peers take part once more as they come.
         transport, congestion: What everybody uses.
+        backend: What jobkit itself uses.
         namespaces: Whether a half of the ranks each is in a network of its own.
         effort: How long.
     """
@@ -37,6 +38,7 @@ class Choices:
     mpi_pythons: tuple[str, ...] = ()
     defaults: bool = False
     transport: str = "shm"
+    backend: str = RING
     congestion: str = "system"
     namespaces: bool = False
     effort: Effort = field(default_factory=Effort)
@@ -133,6 +135,7 @@ def choices(args: object) -> Choices:
         mpi_pythons=_interpreters(str(get("mpi_python"))),
         defaults=bool(get("defaults")),
         transport=transport,
+        backend=one_of("--backend", str(get("backend") or RING), BACKENDS),
         congestion=one_of("--congestion", str(get("congestion")), CONGESTION),
         namespaces=namespaces,
         effort=effort,

@@ -15,6 +15,8 @@ LIMIT = "limit"
 PEERS = ("mlx", "mpi", "gloo")
 SHM, TCP = "shm", "tcp"
 TRANSPORTS = (SHM, TCP)
+RING, MPI = "ring", "mpi"
+BACKENDS = (RING, MPI)  # of jobkit itself
 
 _THREAD_LEVEL = "JOBKIT_BENCH_THREAD_LEVEL"  # read by peers/mpi.py
 _SERIALIZED = "-serialized"
@@ -51,10 +53,21 @@ class Contender:
     needs_processors: bool = False
 
 
-def ours(transport: str) -> Contender:
-    """Return jobkit itself."""
+def ours(transport: str, backend: str = RING, pythons: Sequence[str] = ()) -> Contender:
+    """Return jobkit itself.
+
+    Args:
+        transport: One of TRANSPORTS.
+        backend: One of BACKENDS. Ranks of MPI are started by its launcher.
+        pythons: Interpreters with mpi4py; the first, which needs jobkit too, is that of MPI's ranks.
+    """
     tcp = transport == TCP
-    return Contender(OURS, "native", environ={"JOBKIT_SHM": "0"} if tcp else {}, tcp=tcp)
+    if backend == RING:
+        return Contender(OURS, "native", environ={"JOBKIT_SHM": "0"} if tcp else {}, tcp=tcp)
+    python = next(iter(pythons), sys.executable)
+    launcher = mpiexec.find(python)
+    environ = {"JOBKIT_BACKEND": backend}
+    return Contender(OURS, "native", python, environ, launcher, mpiexec.flavour(launcher), tcp)
 
 
 def limit(transport: str) -> Contender:

@@ -67,8 +67,12 @@ class Session:
         chosen = self._choices
         for size in chosen.ranks:
             with places(chosen.congestion, two=chosen.namespaces) as where, ExitStack() as stack:
-                for crew in self._came(stack, contenders.ours(chosen.transport), size, where):
+                for crew in self._came(stack, self._ours(), size, where):
                     yield moments.overhead(crew, _SMALL, chosen.effort.deadline_s)
+
+    def _ours(self) -> Contender:
+        chosen = self._choices
+        return contenders.ours(chosen.transport, chosen.backend, chosen.mpi_pythons)
 
     def contenders(self) -> list[Contender]:
         """Return who is to take part, jobkit first."""
@@ -79,7 +83,7 @@ class Session:
             others = [untouched.get(one.name, one) for one in others]
         elif chosen.defaults:
             others += contenders.again(others)
-        return [contenders.ours(chosen.transport), *others]
+        return [self._ours(), *others]
 
     @contextmanager
     def crews(self, size: int) -> Iterator[tuple[list[Crew], Crew | None]]:

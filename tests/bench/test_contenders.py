@@ -75,3 +75,10 @@ def test_a_file_is_a_contender_too(tmp_path: Path) -> None:
 def test_an_unknown_peer_is_a_complaint(name: str, told: str) -> None:
     with pytest.raises(SpecError, match=told):
         contenders.peers([name], "shm", [])
+
+
+def test_over_mpi_ours_runs_under_its_launcher_in_the_first_interpreter(open_mpi: str, mpich: str) -> None:
+    ours = contenders.ours("shm", "mpi", (open_mpi, mpich))
+    assert (ours.name, ours.library, ours.python, ours.mpi) == ("jobkit", "native", open_mpi, "openmpi")
+    assert ours.mpiexec == str(Path(open_mpi).parent / "mpiexec")
+    assert ours.environ == {"JOBKIT_BACKEND": "mpi"}
