@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jobkit.doctor.row import Question, Row
 
 # What later ones rely on comes first.
-GROUPS = ("here", "slurm", "nodes", "ssh")
+GROUPS = ("here", "rdma", "slurm", "nodes", "ssh")
 
 
 def examine(question: Question) -> Iterator[Row]:
