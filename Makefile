@@ -43,6 +43,10 @@ measure-slurm: $(TEST)/.installed
 site: $(TEST)/.installed
 	NO_MKDOCS_2_WARNING=1 $(TEST)/bin/mkdocs build --strict
 
+# The figures of docs/jaccl.md, in a guest of QEMU with soft-RoCE.
+measure-jaccl: $(TEST)/.installed
+	PYTHONPATH=tests $(TEST)/bin/python -m clusters.measure_jaccl
+
 lint: $(TEST)/.installed
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/ruff format --check .
