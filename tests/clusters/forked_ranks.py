@@ -3,12 +3,13 @@
     python forked_ranks.py FIRST COUNT PROGRAM
 
 The ranks FIRST and on run the text PROGRAM, with `MLX_RANK` set. When each has ended or stopped, those that
-stopped are killed, and a list of {"status", "out"} in rank order is printed: the exit status, -N for signal N,
-"stopped"; and what was written to both streams.
+stopped are killed, and a list of {"status", "out"} in rank order is printed: the exit status, -N for signal
+N, "stopped"; and what was written to both streams.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -56,16 +57,16 @@ def outcome(pid: int) -> int | str:
 def main() -> None:
     """Run the ranks, and tell of them."""
     first, count, program = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    files = [tempfile.TemporaryFile() for _ in range(count)]
-    pids = [start(first + i, program, file) for i, file in enumerate(files)]
-    told = [{"status": outcome(pid)} for pid in pids]
-    for pid, each in zip(pids, told, strict=True):
-        if each["status"] == "stopped":
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-    for file, each in zip(files, told, strict=True):
-        file.seek(0)
-        each["out"] = file.read().decode(errors="replace")
+    with contextlib.ExitStack() as closing:
+        files = [closing.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
+        pids = [start(first + i, program, file) for i, file in enumerate(files)]
+        told: list[dict[str, object]] = [{"status": outcome(pid)} for pid in pids]
+        for pid, file, each in zip(pids, files, told, strict=True):
+            if each["status"] == "stopped":
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            file.seek(0)
+            each["out"] = file.read().decode(errors="replace")
     print(json.dumps(told))
 
 

@@ -1,12 +1,10 @@
-"""All operations of a group, checked on every rank; run as a program of N ranks, whose name is the backend's."""
-
-import os
+"""All operations of a group, checked on each of N ranks that run this."""
 
 import numpy as np
 
 import jobkit.native as dist
 
-group = dist.init(strict=True, backend=os.environ.get("BACKEND", "jaccl"))
+group = dist.init(strict=True, backend="jaccl")
 rank, size = group.rank(), group.size()
 
 

@@ -1,4 +1,4 @@
-"""The jaccl backend between two hosts with a device each, and with a cable beside it that can be told apart."""
+"""The jaccl backend between two hosts with a device each, and a network beside the cable."""
 
 from __future__ import annotations
 
