@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +10,15 @@ from pathlib import Path
 
 from jobkit import __version__
 from jobkit.bench import mpiexec
-from jobkit.bench.contenders import Contender
+from jobkit.bench.contenders import JACCL, Contender
 from jobkit.bench.places import Place
 from jobkit.env import layer, names, ports
 from jobkit.env.files import write_private
 from jobkit.env.gang import Report, Table
 from jobkit.env.mlx import ring
 from jobkit.env.scrub import scrub
+from jobkit.errors import LaunchError, complaint
+from jobkit.native import jaccl
 
 _PEERS = str(Path(__file__).parent / "peers")
 # Outside the range from which the kernel takes ports for connections: what is free now, stays so.
@@ -87,6 +90,8 @@ def starts(
     if contender.mpiexec:
         return [_by_mpiexec(contender, program, base, where, folder)]
     met = _meeting(size, folder, held, where)
+    if contender.backend == JACCL:
+        met |= _cables(size, folder, base)
     each = (_rank(rank, size, where, held) for rank in range(size))
     return [
         Start((*place.enter, *program), {**base, **met, **own})
@@ -124,6 +129,21 @@ def _meeting(size: int, folder: Path, held: Held, where: list[Place]) -> dict[st
     gang, token, hostfile = map(str, files)
     met = {**layer.variables(gang, token, ""), **ring.variables(hostfile), names.BACKEND: "ring"}
     return {name: value for name, value in met.items() if value}
+
+
+def _cables(size: int, folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Write the matrix of devices: one device of this host leads to everybody.
+
+    Raises:
+        LaunchError: There is none.
+    """
+    found, problem = jaccl.devices(environ)
+    if problem:
+        raise LaunchError(complaint("--backend jaccl", problem, hint="see `jobkit doctor`"))
+    path = folder / "devices.json"
+    matrix = [[None if i == j else found[0] for j in range(size)] for i in range(size)]
+    write_private(str(path), json.dumps(matrix))
+    return {jaccl.DEVICES[1]: str(path), names.BACKEND: JACCL}
 
 
 def _report(rank: int, place: Place, held: Held) -> Report:

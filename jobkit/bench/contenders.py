@@ -15,8 +15,8 @@ LIMIT = "limit"
 PEERS = ("mlx", "mpi", "gloo")
 SHM, TCP = "shm", "tcp"
 TRANSPORTS = (SHM, TCP)
-RING, MPI = "ring", "mpi"
-BACKENDS = (RING, MPI)  # of jobkit itself
+RING, JACCL, MPI = "ring", "jaccl", "mpi"
+BACKENDS = (RING, JACCL, MPI)  # of jobkit itself
 
 _THREAD_LEVEL = "JOBKIT_BENCH_THREAD_LEVEL"  # read by peers/mpi.py
 _SERIALIZED = "-serialized"
@@ -38,6 +38,7 @@ class Contender:
         size: How many ranks it has, whatever the number asked for; 0 for that.
         is_limit: Whether it is the machine's limit and no library.
         needs_processors: Whether it takes part only where each rank has a processor.
+        backend: The backend of jobkit's that it uses.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Contender:
     size: int = 0
     is_limit: bool = False
     needs_processors: bool = False
+    backend: str = RING
 
 
 def ours(transport: str, backend: str = RING, pythons: Sequence[str] = ()) -> Contender:
@@ -61,6 +63,8 @@ def ours(transport: str, backend: str = RING, pythons: Sequence[str] = ()) -> Co
         backend: One of BACKENDS. Ranks of MPI are started by its launcher.
         pythons: Interpreters with mpi4py; the first, which needs jobkit too, is that of MPI's ranks.
     """
+    if backend == JACCL:
+        return Contender(OURS, "native", environ={"JOBKIT_SHM": "0"}, tcp=True, backend=backend)
     tcp = transport == TCP
     if backend == RING:
         return Contender(OURS, "native", environ={"JOBKIT_SHM": "0"} if tcp else {}, tcp=tcp)

@@ -28,7 +28,8 @@ _OPTIONS = (
      "a library without it runs in its own"),
     ("--against", "PEERS", "", "other libraries: mlx, mpi, gloo, or FILE.py for one of your own; several "
      "with commas"),
-    ("--backend", "B", "ring", "jobkit's own: ring, or mpi, whose ranks run in the first --mpi-python"),
+    ("--backend", "B", "ring", "jobkit's own: ring, jaccl (over the first RDMA device of this host), or mpi, "
+     "whose ranks run in the first --mpi-python"),
     ("--mpi-python", "P", "", "interpreters that have mpi4py, for mpi; several with commas (this one)"),
     ("--transport", "T", "shm", "shm (shared memory) or tcp, for those that have a choice"),
     ("--congestion", "C", "system", "reno, cubic or bbr for all, in a network namespace (root only); "

@@ -26,13 +26,18 @@ LAST_GID = 255  # of a device's table that a queue pair can name
 QUEUE_PAIRS = ("auto", "rc", "uc")
 
 
-def problem(environ: Mapping[str, str]) -> str:
-    """Return why no cable can be used on this host: no verbs library, no RDMA device; "" where one can."""
+def devices(environ: Mapping[str, str]) -> tuple[list[str], str]:
+    """Return the RDMA devices of this host; or why none can be used: no verbs library, no device."""
     if not ring.is_available(environ):
-        return "the engine is not built for this Python"
+        return [], "the engine is not built for this Python"
     core = importlib.import_module("jobkit.native._core")
     found: tuple[list[str], str] = core.verbs_devices(environ.get(LIBRARY, ""))
-    return found[1]
+    return found
+
+
+def problem(environ: Mapping[str, str]) -> str:
+    """Return why no cable can be used on this host, "" where one can."""
+    return devices(environ)[1]
 
 
 def is_available(environ: Mapping[str, str]) -> bool:

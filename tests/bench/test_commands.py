@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from jobkit.bench import commands, contenders
 from jobkit.bench.contenders import Contender
 from jobkit.bench.places import Place
-from jobkit.native import gangfile, hostfile
+from jobkit.errors import LaunchError
+from jobkit.native import gangfile, hostfile, jaccl
 
 TWO = (Place("10.0.0.1", "eth1", 11, "b:1", "h1"), Place("10.0.0.2", "eth1", 12, "b:2", "h2"))
 
@@ -39,6 +42,22 @@ def test_a_launcher_around_the_measurement_is_not_seen_by_the_ranks(tmp_path: Pa
 
     assert "OMPI_X" not in found[0].environ
     assert found[2].environ["RANK"] == "2"
+
+
+def test_over_rdma_one_device_of_this_host_leads_to_everybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaccl, "devices", lambda _: (["rxe0", "rxe1"], ""))
+    found = starts(contenders.ours("shm", "jaccl"), tmp_path)
+    matrix = json.loads(Path(found[3].environ["MLX_IBV_DEVICES"]).read_text())
+    assert matrix == [[None if i == j else "rxe0" for j in range(4)] for i in range(4)]
+    assert (found[0].environ["JOBKIT_BACKEND"], found[0].environ["JOBKIT_SHM"]) == ("jaccl", "0")
+
+
+def test_where_no_device_can_be_used_rdma_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaccl, "devices", lambda _: ([], "there is no RDMA device"))
+    with pytest.raises(LaunchError, match="--backend jaccl: there is no RDMA device"):
+        starts(contenders.ours("shm", "jaccl"), tmp_path)
 
 
 def test_a_half_of_the_ranks_runs_in_each_of_two_namespaces(tmp_path: Path) -> None:

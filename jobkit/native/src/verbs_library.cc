@@ -106,8 +106,10 @@ std::vector<std::string> VerbsLibrary::device_names(std::string& problem) const 
   jk_ibv_device** list = get_device_list(&n);
   std::vector<std::string> names;
   for (int i = 0; list && i < n; i++) names.emplace_back(get_device_name(list[i]));
-  if (!list) problem = name + ": the list of RDMA devices: " + system_text(errno);
-  if (list && names.empty()) problem = name + ": there is no RDMA device";
+  // Without its kernel module the library has no list at all.
+  const bool has_none = list ? names.empty() : errno == ENOSYS;
+  if (!list && !has_none) problem = name + ": the list of RDMA devices: " + system_text(errno);
+  if (has_none) problem = name + ": there is no RDMA device";
   if (list) free_device_list(list);
   return names;
 }
