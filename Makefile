@@ -101,7 +101,7 @@ system:
 LAUNCHERS := slurmctld:slurm-wlm munged:munge /usr/lib/*/pmix2/lib/libpmix.so:libpmix-dev \
   slurmdbd:slurmdbd mariadbd:mariadb-server-core mariadb:mariadb-client-core \
   mpirun.openmpi:openmpi-bin mpiexec.hydra:mpich \
-  sshd:openssh-server tcsh:tcsh fish:fish zsh:zsh dot:graphviz \
+  sshd:openssh-server tcsh:tcsh fish:fish tmux:tmux zsh:zsh dot:graphviz \
   sendmail:msmtp-mta sge_qmaster:gridengine-master sge_execd:gridengine-exec qsub:gridengine-client
 # Guests of QEMU with soft-RoCE, and a kernel for them.
 GUESTS := $(if $(findstring Linux x86_64,$(shell uname -sm)),qemu-system-x86_64:qemu-system-x86 \
