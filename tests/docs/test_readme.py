@@ -28,9 +28,8 @@ def shown_after(command: str) -> list[str]:
 
 
 def specs() -> dict[str, str]:
-    """Return the specs of README.md by file name: `# NAME` in a block of YAML, or `cat NAME`."""
-    blocks = re.findall(r"```yaml\n(# (\S+)\n.*?)```", README, re.S)
-    return {"digits.yaml": "\n".join(shown_after("cat digits.yaml"))} | {name: text for text, name in blocks}
+    """Return the specs of README.md by the file name in their first line."""
+    return {name: text for text, name in re.findall(r"```yaml\n(# (\S+)\n.*?)```", README, re.S)}
 
 
 def test_the_first_launch_prints_what_is_shown(repository: Path) -> None:
@@ -41,8 +40,8 @@ def test_the_first_launch_prints_what_is_shown(repository: Path) -> None:
     assert sorted(done.stdout.splitlines()) == sorted(shown_after(command))  # in any order
 
 
-def test_both_specs_are_found() -> None:
-    assert list(specs()) == ["digits.yaml", "train.yaml"]
+def test_the_spec_is_found() -> None:
+    assert list(specs()) == ["train.yaml"]
 
 
 @pytest.mark.parametrize("name", specs())
