@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -52,12 +54,12 @@ def transfer(
 
     Raises:
         LostError: The connection broke; the next time goes on.
-        SubmitError: A file cannot be read here, or written there.
+        SubmitError: A file cannot be read here, or written there, or one is asked for that is not among them.
     """
     progress = _Progress(say)
     body = json.dumps(wanted).encode()
     head, answer = session.ask({"ask": "sync", "name": name}, body)
-    missing: list[str] = json.loads(answer)
+    missing = _missing(answer, wanted, session.login)
     n_bytes = 0
     for done, path in enumerate(missing):
         n_bytes += _send(session, root / path, path)
@@ -67,6 +69,20 @@ def transfer(
         told = f"{ended['sent']} of {len(wanted)} files sent ({n_bytes / 1e6:.1f} MB)"
         say(f"{root} -> {session.login}:{head['tree']}: {told}, {ended['removed']} removed")
     return str(head["tree"])
+
+
+def _missing(answer: bytes, wanted: Mapping[str, tree.Face], login: str) -> list[str]:
+    """Return the names that a host asks for: nothing else of this machine is for it to read."""
+    try:
+        asked = list(json.loads(answer))
+        strange = [each for each, n in Counter(asked).items() if n > 1 or each not in wanted]
+    except (ValueError, TypeError):
+        asked, strange = [], [answer[:80]]
+    if strange:
+        expected = "names of the files that were offered, each once"
+        wrong = "asks for what is not there to be sent"
+        raise SubmitError(complaint(f"sync: {login}", wrong, got=strange[0], expected=expected))
+    return asked
 
 
 class _Progress:
@@ -86,8 +102,12 @@ def _send(session: Session, path: Path, shown: str) -> int:
     """Send a file; return its size."""
     n_bytes = 0
     try:
-        with path.open("rb") as file:
-            changed = os.fstat(file.fileno()).st_mtime_ns
+        # What has become a link or a pipe since the list was made leads nowhere else, and is not waited for.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise SubmitError(complaint(f"sync: {shown}", "is no longer a file"))
+            changed = status.st_mtime_ns
             while True:
                 data = file.read(_CHUNK_BYTES)
                 n_bytes += len(data)

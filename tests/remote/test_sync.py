@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -112,6 +113,41 @@ def test_a_file_that_changes_while_it_is_sent_is_told(
     monkeypatch.setattr(sync.tree, "manifest", lambda *_: wanted)
     with pytest.raises(SubmitError, match="sync: a changed while it was sent"):
         send()
+
+
+@pytest.mark.parametrize(
+    ("become", "said"),
+    [(os.mkfifo, "is no longer a file"), (lambda path: path.symlink_to("sub/file"), "cannot be read")],
+    ids=["pipe", "link"],
+)
+def test_what_is_no_file_any_more_is_not_read(
+    send: Callable[[], Path],
+    tree: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    become: Callable[[Path], None],
+    said: str,
+) -> None:
+    (tree / "a").write_text("here")
+    wanted = sync.tree.manifest(tree, Path("/nowhere"))
+    (tree / "a").unlink()
+    become(tree / "a")
+    monkeypatch.setattr(sync.tree, "manifest", lambda *_: wanted)
+    with pytest.raises(SubmitError, match=f"sync: a: {said}"):
+        send()
+
+
+@pytest.mark.parametrize(
+    "answer", ['["../secret"]', '["/etc/hostname"]', '["a", "a"]', "[null]", "[[]]", "7", "no json", "[{}]"]
+)
+def test_a_host_that_asks_for_what_was_not_offered_gets_nothing(tmp_path: Path, answer: str) -> None:
+    (tmp_path / "secret").write_text("mine")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "a").write_text("offered")
+    host = Mock(login="me@evil", ask=Mock(return_value=({"tree": "/t"}, answer.encode())))
+    wanted = sync.tree.manifest(tmp_path / "tree", Path("/nowhere"))
+    with pytest.raises(SubmitError, match="sync: me@evil: asks for what is not there to be sent"):
+        sync.transfer(host, "tree", tmp_path / "tree", wanted, print)
+    host.send.assert_not_called()
 
 
 def test_a_big_tree_says_how_far_it_is(
