@@ -100,8 +100,8 @@ void agree(Group& group, const Operation& op, const InterruptCheck& interrupted)
     if (std::memcmp(&all[p], &all[0], sizeof own) == 0) continue;
     std::string text = "calls differ: " + told(group, 0, all[0]) + ", " + told(group, p, all[p]);
     group.abort(text);
-    throw Error("[" + group.mesh().label() + "] rank " + std::to_string(group.rank()) + " of " + std::to_string(group.size()) + ": " +
-                text);
+    throw Error("[" + group.mesh().label() + "] rank " + std::to_string(group.rank()) + " of " +
+                std::to_string(group.size()) + ": " + text);
   }
 }
 
