@@ -29,4 +29,15 @@ def refused(error: OSError) -> bool:
 
 def drop_output() -> None:
     """Write the rest of standard output to nowhere, so that Python does not complain at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _drop(1)
+
+
+def drop_talk() -> None:
+    """Write the rest of standard error to nowhere."""
+    _drop(2)
+
+
+def _drop(stream: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream)
+    os.close(nowhere)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from jobkit.cli import streams
+
 _RED, _YELLOW, _RESET = "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
 
@@ -14,8 +16,11 @@ def _colour(code: str, text: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print one line of progress."""
-    print(text, file=sys.stderr, flush=True)
+    """Print one line of progress. Where nobody can read it any more (`2>&1 | head`), nothing else changes."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        streams.drop_talk()
 
 
 def warn(text: str) -> None:

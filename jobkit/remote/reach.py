@@ -108,12 +108,15 @@ def _hello(channel: Channel, about: Sequence[object]) -> Any:
 
 
 def _check(login: str, hello: Any) -> None:
-    """Refuse a host without this jobkit."""
+    """Refuse a host without this jobkit, or without the folder in which the program is to start."""
     if "old" in hello:
         hint = f"name another interpreter on {login} {_PYTHON_FLAG}"
         wrong = "its Python is too old"
         raise SubmitError(complaint(login, wrong, got=hello["old"], expected=session.OLDEST, hint=hint))
     if hello["jobkit"] == __version__:
+        if not hello["has_workdir"]:
+            hint = f"make it on {login}, or name another one with --cwd"
+            raise SubmitError(complaint(f"{login}: {hello['workdir']}", "is no folder to work in", hint=hint))
         return
     hint = f"on {login}: {hello['python']} -m pip install jobkit=={__version__}, or name another interpreter "
     if hello["jobkit"] is None:

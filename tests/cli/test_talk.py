@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from jobkit.cli import talk
@@ -28,3 +32,23 @@ def test_talk_on_a_terminal_is_coloured_unless_no_color_says_otherwise(
     monkeypatch.setenv("NO_COLOR", "1")
     talk.error("broken")
     assert capfd.readouterr().err == "jobkit: error: broken\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("launch", "-n", "2", "--backend", "none", "--", "sh", "-c", "sleep .3; exit 6"), 6),
+        (("launch", "--cwd", "/nowhere", "--", "true"), 125),
+        (("launch", "-n", "0", "--", "true"), 2),
+        (("wait", "nothing"), 2),
+    ],
+)
+def test_the_status_is_the_same_where_nobody_reads(words: tuple[str, ...], status: int) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        command = (sys.executable, "-m", "jobkit", *words)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=write, stderr=write, timeout=120)
+    finally:
+        os.close(write)
+    assert done.returncode == status

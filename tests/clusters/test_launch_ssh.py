@@ -83,9 +83,10 @@ def test_words_variables_and_folders_arrive_as_they_are(launch: Launch, tmp_path
     shown = repr([[word], word, str(folder), None])
     done = launch("--hosts", f"{ONE},{TWO}", "--env", f"V={word}", *command, cwd=folder)
     assert done.stdout == f"{shown}\n" * 2, done.stderr
-    gone = launch("--hosts", ONE, "--cwd", "/no/such", "true")
+    gone = launch("--hosts", f"{ONE},{TWO}", "--cwd", "/no/such", "true")
     assert gone.returncode == 125
-    assert "workdir /no/such: cannot be entered" in gone.stderr
+    for host in (ONE, TWO):
+        assert f"{host}: /no/such: is no folder to work in" in gone.stderr
 
 
 def started(process: subprocess.Popen[str], n: int) -> None:

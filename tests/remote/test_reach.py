@@ -12,8 +12,10 @@ from jobkit.remote import connection
 from jobkit.remote.reach import Reached, reach
 
 
-def reached(*pythons: str) -> Reached:
-    return reach("there", pythons or (sys.executable,), "/", is_asked_for=False, words=("true",))
+def reached(*pythons: str, cwd: str | None = None) -> Reached:
+    """Reach a host, for a program that starts in the folder `cwd` if one is asked for."""
+    asked = cwd is not None
+    return reach("there", pythons or (sys.executable,), cwd or "/", is_asked_for=asked, words=("true",))
 
 
 def test_the_other_end_becomes_an_agent(machine: Any) -> None:
@@ -44,6 +46,12 @@ def test_a_host_without_this_jobkit_is_refused_with_the_remedy(
     bare.chmod(0o700)
     with pytest.raises(SubmitError, match=rf"has no jobkit(?s:.*){pip}"):
         reached(str(bare))
+
+
+def test_a_host_without_the_folder_that_was_asked_for_is_refused(machine: Any, tmp_path: Path) -> None:
+    reached(cwd=str(tmp_path)).channel.close()
+    with pytest.raises(SubmitError, match=r"there: /no/such: is no folder to work in(?s:.*)--cwd"):
+        reached(cwd="/no/such")
 
 
 def test_what_a_library_raises_is_an_error_of_that_host(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ def look(environ: dict[str, str], python: str, workdir: str, is_asked_for: bool,
         "python": python,
         "jobkit": _version(python),
         "workdir": folder,
+        "has_workdir": Path(folder).is_dir() and os.access(folder, os.X_OK),
         "needs_python": needs_python(words, folder),
     }
 

@@ -19,8 +19,10 @@ def test_a_host_says_where_it_was_reached_and_what_it_has(tmp_path: Path) -> Non
 
 
 def test_a_folder_that_is_not_there_means_the_logins_own_unless_it_was_asked_for() -> None:
-    assert look({}, sys.executable, "/no/such", False, ["true"])["workdir"] == str(Path.cwd())
-    assert look({}, sys.executable, "/no/such", True, ["true"])["workdir"] == "/no/such"
+    own = look({}, sys.executable, "/no/such", False, ["true"])
+    assert (own["workdir"], own["has_workdir"]) == (str(Path.cwd()), True)
+    asked = look({}, sys.executable, "/no/such", True, ["true"])
+    assert (asked["workdir"], asked["has_workdir"]) == ("/no/such", False)
 
 
 def test_an_interpreter_without_jobkit_has_none(tmp_path: Path) -> None:
