@@ -24,6 +24,8 @@ from jobkit.errors import LaunchError, SpecError, complaint
 from jobkit.remote.there.launch import needs_python
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
+_LAST_PORT = 65535
+_HOSTFILE_LETTERS = 1 << 24  # more is something else: /dev/zero
 # No word that a shell, or ssh, could read as something else.
 _HOST = re.compile(r"[\w@:%.\[\]][\w@:%.\[\]-]*")
 _MOST_RANKS = 1_000_000  # as in a spec
@@ -152,7 +154,8 @@ def read_hostfile(path: str) -> Hosts:
         SpecError: It cannot be read, or has another shape.
     """
     try:
-        content = json.loads(Path(path).read_text())
+        with Path(path).open() as file:
+            content = json.loads(file.read(_HOSTFILE_LETTERS))
     except OSError as error:
         raise SpecError(complaint(path, f"cannot be read ({error.strerror})")) from error
     except (ValueError, RecursionError) as error:
@@ -224,6 +227,9 @@ def _check_name(host: str, where: str) -> None:
     """Refuse what is no [USER@]HOST[:PORT]: it may come to stand in a ProxyCommand."""
     if not _HOST.fullmatch(host):
         raise SpecError(complaint(where, "not a host's name", got=host, expected="[USER@]HOST[:PORT]"))
+    port = host.partition(":")[2]
+    if host.count(":") == 1 and not (port.isdecimal() and 0 < int(port) <= _LAST_PORT):  # two: IPv6
+        raise SpecError(complaint(where, "not a port", got=host, expected=f"HOST:1 to HOST:{_LAST_PORT}"))
 
 
 def variables(settings: Sequence[str], where: str) -> dict[str, str]:

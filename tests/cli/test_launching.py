@@ -90,6 +90,9 @@ def test_ranks_start_from_a_scrubbed_environment() -> None:
         (["-n", "99999999999", "true"], SpecError, "-n: too many, got 99999999999"),
         (["--hosts", "a,,b", "true"], SpecError, "--hosts: an empty name"),
         (["--hosts", "a", "--hostfile", "f", "true"], SpecError, "cannot be given together"),
+        (["--hosts", "a:70000", "true"], SpecError, "not a port"),
+        (["--hosts", "me@a:ssh", "true"], SpecError, "not a port"),
+        (["--hosts", "a:", "true"], SpecError, "not a port"),
         (["--hosts=-oProxyCommand=id", "true"], SpecError, "--hosts: not a host's name"),
         (["--hosts", "a;id", "true"], SpecError, "--hosts: not a host's name"),
         (["--backend", "tcp", "true"], SpecError, "--backend: unknown name, got 'tcp'"),
@@ -165,6 +168,11 @@ def test_what_a_hostfile_says_wrongly_is_not_blamed_on_a_flag(
     with pytest.raises(SpecError) as caught:
         asked("--hostfile", str(path), "true")
     assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_a_hostfile_without_an_end_is_not_read_for_ever() -> None:
+    with pytest.raises(SpecError, match="/dev/zero: not JSON"):
+        read_hostfile("/dev/zero")
 
 
 def test_a_hostfile_that_is_not_there_is_named() -> None:
