@@ -39,6 +39,7 @@ _codes = {np.dtype(name): code for code, name in enumerate(DTYPES) if code != BF
 
 KINDS = "an array of NumPy, MLX, PyTorch or JAX, a NumPy scalar, a Python number, or a buffer such as bytes"
 
+MLX_OPERATIONS = "jobkit.native.mlx"
 DEVICE_OPERATIONS = "jobkit.native.nccl.ops"  # the module that serves arrays in a device's memory
 
 # Libraries whose arrays have a reader of their own, and what the class of those is called there. They are
@@ -244,7 +245,7 @@ def has_bridge(x: Any) -> bool:
 def bridge_of(x: Any) -> str:
     """Return the module whose operations take `x`, which has a bridge."""
     if is_mlx(x):
-        return "jobkit.native.mlx"
+        return MLX_OPERATIONS
     library = reader(x)
     has_gradient = library is not None and library.has_gradient(x)
     return "jobkit.native.torch" if has_gradient else DEVICE_OPERATIONS

@@ -163,7 +163,7 @@ def sum_scatter(
     group = backends.chosen(group)
     scale = _scale(name, x, scale)
     if arrays.has_bridge(x):
-        options = {} if scale == 1.0 else {"scale": scale}
+        options: dict[str, Any] = {} if scale == 1.0 else {"scale": scale}
         return bridge(name, x, op, group=group, timeout=timeout, out=out, wait=wait, **options)
     source = arrays.operand(x)
     if group.core is None:
@@ -367,7 +367,7 @@ def _all_reduce(
     name = f"all_{op}"
     scale = _scale(name, x, scale)
     if arrays.has_bridge(x):
-        options = {} if scale == 1.0 else {"scale": scale}
+        options: dict[str, Any] = {} if scale == 1.0 else {"scale": scale}
         return bridge(name, x, group=group, timeout=timeout, out=out, wait=wait, **options)
     source = arrays.operand(x)
     if group.core is None:
@@ -399,6 +399,7 @@ def bridge(
     timeout: float | None,
     out: Any = None,
     wait: bool = True,
+    module: str | None = None,
     **options: Any,
 ) -> Any:
     """Return what the operation `name` does with arrays that their own library takes part in.
@@ -406,18 +407,26 @@ def bridge(
     MLX's are lazy, as MLX is: with `wait` off their evaluation begins. Tensors that require grad get a
     gradient; such an operation is complete when this returns.
 
+    Args:
+        name: Of the operation.
+        *args: Of the operation; the first is an array, unless `module` says whose operation it is.
+        group, timeout, out, wait: As the operation takes them.
+        module: None for that of the first argument's kind.
+        **options: More of the operation's.
+
     Raises:
         TypeError: `out` was given, or there is no gradient of that operation.
     """
     x = args[0]
-    if arrays.bridge_of(x) == arrays.DEVICE_OPERATIONS:
+    module = module or arrays.bridge_of(x)
+    if module == arrays.DEVICE_OPERATIONS:
         return on_device(name, *args, group=group, timeout=timeout, out=out, wait=wait, **options)
     if out is not None:
         wrong = "not for arrays that are immutable, or require grad"
         raise TypeError(complaint(f"{name}: out", wrong, expected=f"no out for a {type(x).__name__}"))
     if group.core is None:
         return started(name, x * options["scale"] if "scale" in options else x, wait)
-    function = getattr(importlib.import_module(arrays.bridge_of(x)), name, None)
+    function = getattr(importlib.import_module(module), name, None)
     if function is None:
         hint = "pass x.detach(), or call it under torch.no_grad()"
         raise TypeError(complaint(name, "no gradient goes through it", got="requires_grad=True", hint=hint))

@@ -78,7 +78,8 @@ def recv(
     shape = _shape(shape)
     if arrays.is_mlx(dtype) or arrays.is_mlx(like):
         connected(group)
-        return bridge("recv", shape, dtype, src, tag=tag, group=group, timeout=timeout, wait=wait)
+        mlx = arrays.MLX_OPERATIONS
+        return bridge("recv", shape, dtype, src, tag=tag, module=mlx, group=group, timeout=timeout, wait=wait)
     if arrays.is_on_device(like):
         connected(group)
         options = {"tag": tag, "like": like, "timeout": timeout}

@@ -46,7 +46,6 @@ def launch(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes
         (["-n", "2", "/etc/passwd"], 126, b"is not executable"),
         (["--cwd", "/no/such", "true"], 125, b"workdir /no/such: cannot be entered"),
         (["-n", "2", "--backend", "jaccl", "true"], 125, b"backend jaccl"),
-        (["--backend", "mpi", "true"], 125, b"backend mpi"),
         (["--hosts", "no-such-host.invalid", "true"], 125, b"no-such-host.invalid: no such host"),
         (["-n", "two", "true"], 2, b"invalid int value"),
         ([], 2, b"no command to run"),

@@ -89,19 +89,22 @@ def test_what_one_host_alone_has_not_is_told_of_that_host(launch: Launch, site: 
     for done, status, message in (
         (missing, 127, "no such program"),
         (closed, 126, "is not executable"),
-        (no_folder, 125, "cannot be entered"),
     ):
         assert done.returncode == status, done.stderr
         assert f"rank 1 on {TWO}: " in done.stderr
         assert message in done.stderr
         assert done.stderr.count("error:") == 1
+    assert no_folder.returncode == 125
+    assert f"{TWO}: {folder}: is no folder to work in" in no_folder.stderr
+    assert no_folder.stderr.count("error:") == 1
 
 
 def test_a_host_with_another_jobkit_is_told_both_versions(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "other" / "jobkit").mkdir(parents=True)
     (tmp_path / "other" / "jobkit" / "__init__.py").write_text("__version__ = '0.0.1'\n")
     python = tmp_path / "python"
-    run = f"PYTHONPATH={shlex.quote(str(tmp_path / 'other'))} exec {shlex.quote(sys.executable)}"
+    # Without site-packages, where an editable install comes before PYTHONPATH.
+    run = f"PYTHONPATH={shlex.quote(str(tmp_path / 'other'))} exec {shlex.quote(sys.executable)} -S"
     python.write_text(f'#!/bin/sh\n{run} "$@"\n')
     python.chmod(0o755)
     done = launch("--hosts", f"{ONE},{TWO}", "--agent-python", str(python), "true")

@@ -41,7 +41,9 @@ def test_ranks_are_where_they_are_asked_for_and_their_status_is_returned(
 ) -> None:
     hosts = ("--hosts", f"{ONE},{TWO}", "-n", "2", "--env", f"STATUS={status}", "--env", "SECRET=s3cret")
     done = launch(*flags(mpirun), *hosts, "--", "sh", "-c", PLACE, environ=settings)
-    assert done.returncode == status, done.stderr
+    # Intel's mpirun ends with 255, of several hosts, whatever its ranks failed with.
+    own = 255 if status and mpirun.name == "Intel MPI" else status
+    assert done.returncode == own, done.stderr
     lines = sorted(line for line in done.stdout.splitlines() if "s3cret" in line)
     every = [f"{rank} {host} s3cret" for rank, host in enumerate((ONE, ONE, TWO, TWO))]
     assert lines == every if status == 0 else set(lines) <= set(every), done.stdout
