@@ -100,11 +100,11 @@ def test_what_one_host_alone_has_not_is_told_of_that_host(launch: Launch, site: 
 
 
 def test_a_host_with_another_jobkit_is_told_both_versions(launch: Launch, tmp_path: Path) -> None:
-    (tmp_path / "other" / "jobkit").mkdir(parents=True)
-    (tmp_path / "other" / "jobkit" / "__init__.py").write_text("__version__ = '0.0.1'\n")
+    # Before anything that an editable install brings.
+    other = "import sys, types\nsys.modules['jobkit'] = types.SimpleNamespace(__version__='0.0.1')\n"
+    (tmp_path / "sitecustomize.py").write_text(other)
     python = tmp_path / "python"
-    # Without site-packages, where an editable install comes before PYTHONPATH.
-    run = f"PYTHONPATH={shlex.quote(str(tmp_path / 'other'))} exec {shlex.quote(sys.executable)} -S"
+    run = f"PYTHONPATH={shlex.quote(str(tmp_path))} exec {shlex.quote(sys.executable)}"
     python.write_text(f'#!/bin/sh\n{run} "$@"\n')
     python.chmod(0o755)
     done = launch("--hosts", f"{ONE},{TWO}", "--agent-python", str(python), "true")
