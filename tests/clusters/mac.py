@@ -40,7 +40,7 @@ def changes(words):
     if kind == "fail":
         sys.exit(f"{words[0]}: ioctl (SIOCAIFADDR): no luck today")
     if kind == "cut":
-        subprocess.run(["pkill", "-KILL", "sshd"])
+        subprocess.run(["pkill", "-KILL", "sshd"])  # of this host alone: it has a pid namespace of its own
     return kind != "idle"
 
 
