@@ -51,8 +51,9 @@ def on_linux(folder: Path, is_wanted: bool, shell: Shell) -> Iterator[Row]:
     """
     devices = sorted(path.name for path in folder.glob("*")) if folder.is_dir() else []
     if not devices:
+        found = "the kernel has no RDMA device"
         remedy = "load the driver of the adapter; without one: rdma link add rxe0 type rxe netdev eth0"
-        yield Row("RDMA", FAILS if is_wanted else SKIPPED, "the kernel has no RDMA device", remedy)
+        yield Row("RDMA", FAILS, found, remedy) if is_wanted else Row("RDMA", SKIPPED, found)
         return
     yield library(devices, shell(["ibv_devices"]))
     for device in devices:
